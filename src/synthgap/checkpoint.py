@@ -1,0 +1,44 @@
+"""Checkpoints of long training: saved now and then, found again after a kill."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synthgap.atomic import atomic_path
+
+
+class Checkpoint:
+    """One state in a scratch folder, replaced atomically.
+
+    The folder must be named after everything that shapes the result (see `synthgap.digest`), so
+    that a state is never taken up by a job with other settings.
+    """
+
+    def __init__(self, folder: Path, every_seconds: float) -> None:
+        self.path = Path(folder) / "checkpoint.pt"
+        self.every_seconds = every_seconds
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state, or None where there is none."""
+        if not self.path.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        return state
+
+    def due(self) -> bool:
+        """Say whether `every_seconds` have passed since the last save."""
+        return time.monotonic() - self._saved >= self.every_seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the state: tensors, numbers and strings in dicts and lists."""
+        with atomic_path(self.path) as part:
+            torch.save(state, part)
+        self._saved = time.monotonic()
+
+    def clear(self) -> None:
+        """Remove the folder, once the result is written."""
+        shutil.rmtree(self.path.parent, ignore_errors=True)

@@ -1,0 +1,289 @@
+"""Shards: WebDataset tars with a parquet beside each, and the manifest that gathers them.
+
+A shard is three files: `00003.tar` (for each sample KEY.png or another image, KEY.cls, KEY.txt
+and KEY.json), `00003.parquet` (a row for each sample asked for, failed ones included) and
+`00003.json` (the run's facts). The tar comes last, so where it is, the others are.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from synthgap.atomic import atomic_path, write_text
+from synthgap.data.images import SUFFIXES, ImageFormat, decode, encode
+from synthgap.errors import UserError
+
+SHARD_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("class_index", pa.int32()),
+        ("class_name", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),  # "ok", or what went wrong
+        ("sha256", pa.string()),  # of the encoded image
+        ("offset", pa.int64()),  # of the encoded image in the tar, in bytes
+        ("length", pa.int64()),
+        ("details", pa.string()),  # JSON: what only this kind of source has
+    ]
+)
+MANIFEST_SCHEMA = SHARD_SCHEMA.append(pa.field("shard", pa.string()))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of one image besides its pixels."""
+
+    key: str
+    class_index: int
+    class_name: str
+    prompt: str = ""
+    seed: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class ShardWriter:
+    """Write one shard; it becomes visible whole when the `with` block ends without an error."""
+
+    def __init__(self, tar: Path, image_format: ImageFormat) -> None:
+        self.tar, self.image_format = Path(tar), image_format
+        self.facts: dict[str, Any] = {}
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, sample: Sample, image: NDArray[np.uint8]) -> None:
+        """Append a sample; `image` is uint8 RGB (height, width, 3)."""
+        self.add_encoded(sample, encode(image, self.image_format))
+
+    def add_encoded(self, sample: Sample, content: bytes) -> None:
+        """Append a sample whose image is already encoded in the shard's format."""
+        offset = self._append(f"{sample.key}.{SUFFIXES[self.image_format]}", content)
+        described = asdict(sample)
+        self._append(f"{sample.key}.cls", str(sample.class_index).encode())
+        self._append(f"{sample.key}.txt", sample.prompt.encode())
+        self._append(f"{sample.key}.json", json.dumps(described, sort_keys=True).encode())
+        digest = hashlib.sha256(content).hexdigest()
+        self._add_row(sample, status="ok", sha256=digest, offset=offset, length=len(content))
+
+    def add_failed(self, sample: Sample, reason: str) -> None:
+        """Record a sample that has no image, and why."""
+        self._add_row(sample, status=reason, sha256=None, offset=None, length=None)
+
+    def failed(self) -> list[dict[str, Any]]:
+        """Return the rows of samples that failed."""
+        return [row for row in self.rows if row["status"] != "ok"]
+
+    def _add_row(self, sample: Sample, **measured: Any) -> None:
+        details = json.dumps(sample.details, sort_keys=True)
+        self.rows.append(asdict(sample) | {"details": details} | measured)
+
+    def _append(self, name: str, content: bytes) -> int:
+        """Append a member and return the offset of its content."""
+        info = tarfile.TarInfo(name)  # owner 0, time 0: the same bytes each time
+        info.size, info.mode = len(content), 0o444
+        header = info.tobuf(tarfile.USTAR_FORMAT)
+        offset = self._file.tell() + len(header)
+        padding = -len(content) % tarfile.BLOCKSIZE
+        self._file.write(header + content + bytes(padding))
+        return offset
+
+    def __enter__(self) -> Self:
+        self._atomic = atomic_path(self.tar)
+        self._file = self._atomic.__enter__().open("wb")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+                self._file.close()
+                self._write_rows()
+                write_text(self.tar.with_suffix(".json"), json.dumps(self.facts, indent=1) + "\n")
+        except BaseException as failure:
+            kind, error, trace = type(failure), failure, failure.__traceback__
+            self._atomic.__exit__(kind, error, trace)
+            raise
+        self._file.close()
+        self._atomic.__exit__(kind, error, trace)
+
+    def _write_rows(self) -> None:
+        size = str(self._file_size()).encode()
+        schema = SHARD_SCHEMA.with_metadata({"tar_bytes": size})
+        with atomic_path(self.tar.with_suffix(".parquet")) as part:
+            pq.write_table(pa.Table.from_pylist(self.rows, schema), part)
+
+    def _file_size(self) -> int:
+        return Path(self._file.name).stat().st_size
+
+
+def read_rows(tar: Path) -> pa.Table:
+    """Return the rows of a shard, checking that its tar is whole.
+
+    Raises:
+        UserError: the tar is missing, or shorter or longer than when it was written.
+    """
+    tar = Path(tar)
+    rows = pq.read_table(tar.with_suffix(".parquet"))
+    expected = int((rows.schema.metadata or {}).get(b"tar_bytes", b"-1"))
+    found = tar.stat().st_size if tar.exists() else 0
+    if found != expected:
+        raise UserError(
+            f"{tar} is damaged: it has {found} bytes and was written with {expected}; delete it "
+            "and run snakemake again to make it anew"
+        )
+    return rows
+
+
+def read_shard(tar: Path, batch: int = 64) -> Iterator[tuple[list[Sample], list[bytes]]]:
+    """Yield the readable samples of a shard and their encoded images, `batch` at a time."""
+    rows = read_rows(tar).to_pylist()
+    rows = [row for row in rows if row["status"] == "ok"]
+    with ImageReader() as reader:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            images = [reader.read_bytes(Path(tar), row["offset"], row["length"]) for row in part]
+            yield [sample_of(row) for row in part], images
+
+
+def sample_of(row: dict[str, Any]) -> Sample:
+    """Return the `Sample` that a shard's or manifest's row describes."""
+    return Sample(
+        key=row["key"],
+        class_index=row["class_index"],
+        class_name=row["class_name"],
+        prompt=row["prompt"],
+        seed=row["seed"],
+        details=json.loads(row["details"]),
+    )
+
+
+class ImageReader:
+    """Read encoded images from anywhere in any number of tars, keeping the files open."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, int] = {}
+
+    def read_bytes(self, tar: Path, offset: int, length: int) -> bytes:
+        """Return `length` bytes at `offset`; raises UserError if the tar ends before."""
+        if tar not in self._files:
+            self._files[tar] = os.open(tar, os.O_RDONLY)
+        content = os.pread(self._files[tar], length, offset)
+        if len(content) != length:
+            raise UserError(
+                f"{tar} is cut short: no image of {length} bytes at {offset}; delete it and run "
+                "snakemake again to make it anew"
+            )
+        return content
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+
+class Manifest:
+    """The samples of one source, split and view: rows in a fixed order, images on request."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.table = pq.read_table(self.path)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names by class index."""
+        names: list[str] = json.loads(self.table.schema.metadata[b"classes"])
+        return names
+
+    @property
+    def class_indices(self) -> NDArray[np.int64]:
+        """Class index of each sample, shape (n,)."""
+        return np.asarray(self.table["class_index"].to_numpy(), dtype=np.int64)
+
+    def images(self, indices: Sequence[int] | None = None) -> NDArray[np.uint8]:
+        """Return images as one uint8 array (n, height, width, 3).
+
+        Raises:
+            UserError: a tar is damaged, or the images differ in size.
+        """
+        table = self.table if indices is None else self.table.take(list(indices))
+        places = zip(
+            table["shard"].to_pylist(),
+            table["offset"].to_pylist(),
+            table["length"].to_pylist(),
+            strict=True,
+        )
+        with ImageReader() as reader:
+            images = [
+                decode(reader.read_bytes(self.path.parent / shard, offset, length))
+                for shard, offset, length in places
+            ]
+        sizes = {image.shape for image in images}
+        if len(sizes) > 1:
+            raise UserError(
+                f"{self.path}: images of different sizes {sorted(s[:2] for s in sizes)}; "
+                "prepare them at one size first"
+            )
+        return np.stack(images) if images else np.zeros((0, 0, 0, 3), np.uint8)
+
+
+def gather(tars: Sequence[Path], manifest: Path, max_failed: int = 0) -> None:
+    """Write the manifest of `tars`: one row for each readable sample, in shard order.
+
+    Raises:
+        UserError: a tar is damaged, or more than `max_failed` samples failed in all shards.
+    """
+    manifest = Path(manifest)
+    tables, failed = [], []
+    for tar in tars:
+        rows = read_rows(Path(tar))
+        ok = np.asarray([status == "ok" for status in rows["status"].to_pylist()], dtype=bool)
+        failed += rows.filter(pa.array(~ok)).select(["key", "status"]).to_pylist()
+        rows = rows.filter(pa.array(ok))
+        name = os.path.relpath(tar, manifest.parent)
+        tables.append(rows.append_column("shard", pa.array([name] * rows.num_rows, pa.string())))
+    if len(failed) > max_failed:
+        listed = "; ".join(f"{row['key']}: {row['status']}" for row in failed[:5])
+        raise UserError(
+            f"{manifest.parent}: {len(failed)} samples failed, at most {max_failed} are allowed "
+            f"({listed}{'; ...' if len(failed) > 5 else ''})"
+        )
+    write_manifest(manifest, pa.concat_tables(t.replace_schema_metadata(None) for t in tables))
+
+
+def write_manifest(path: Path, table: pa.Table, classes: Sequence[str] | None = None) -> None:
+    """Write rows of `MANIFEST_SCHEMA` atomically; class names default to those of the rows."""
+    table = table.cast(MANIFEST_SCHEMA)
+    if classes is None:
+        pairs = zip(table["class_index"].to_pylist(), table["class_name"].to_pylist(), strict=True)
+        classes = [name for _, name in sorted(set(pairs))]
+    metadata = {"classes": json.dumps(list(classes))}
+    with atomic_path(path) as part:
+        pq.write_table(table.replace_schema_metadata(metadata), part)
+
+
+def tar_members(tar: Path) -> dict[str, bytes]:
+    """Return all members of a small tar by name, for tests and notebooks."""
+    with tarfile.open(fileobj=io.BytesIO(Path(tar).read_bytes())) as opened:
+        return {m.name: opened.extractfile(m).read() for m in opened}  # type: ignore[union-attr]

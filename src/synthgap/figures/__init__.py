@@ -1,0 +1,1 @@
+"""One module a figure; each `draw(table)` reads the metrics table and returns a Figure."""

@@ -1,0 +1,147 @@
+"""What all commands in `workflow/scripts` share: options, a log, and errors told in one line."""
+
+import argparse
+import errno
+import json
+import logging
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from synthgap import __version__
+from synthgap.errors import UserError
+
+log = logging.getLogger("synthgap")
+
+# Libraries whose version can shape a result; each is recorded where a job has loaded it.
+RECORDED_LIBRARIES = (
+    "diffusers",
+    "numpy",
+    "PIL",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+)
+
+
+class InputPath(Path):
+    """An option that names a file or folder to read."""
+
+
+class OutputPath(Path):
+    """An option that names a file to write."""
+
+
+def input_path(text: str) -> InputPath:
+    """Option type: an existing file or folder."""
+    path = InputPath(text)
+    if not path.exists():
+        raise UserError(f"no such file or folder: {text}")
+    return path
+
+
+def output_path(text: str) -> OutputPath:
+    """Option type: a file to be written; its folder is made."""
+    path = OutputPath(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Option type: a JSON object, as the rules pass nested settings."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object: {text}")
+    return value
+
+
+def command(description: str | None) -> argparse.ArgumentParser:
+    """Return the option parser that every command starts from."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--log", type=output_path, help="also write messages to this file")
+    return parser
+
+
+def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the options, call `main`, log what was read, written and how long it took.
+
+    A `UserError`, a full disk and an interruption each end in one line on standard error and in
+    the log, without a stack trace. Exits with status 1 (130 when interrupted).
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(sys.stderr)]
+    )
+    started = time.monotonic()
+    try:
+        args = parser.parse_args()
+        if args.log:
+            handler = logging.FileHandler(args.log, mode="w")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+            log.addHandler(handler)
+        log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
+        main(args)
+        for value in vars(args).values():
+            for path in value if isinstance(value, list) else [value]:
+                _log_path(path)
+        log.info("took %.1f s", time.monotonic() - started)
+    except UserError as error:
+        log.error("error: %s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("interrupted; finished work is kept, run the same command to go on")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "the results or scratch folder"
+        log.error("error: no space left on the disk of %s; free some and run again", where)
+        sys.exit(1)
+    except Exception:
+        log.exception("unexpected error")
+        sys.exit(1)
+
+
+def _log_path(path: object) -> None:
+    if isinstance(path, InputPath):
+        log.info("read %s", path)
+    elif isinstance(path, OutputPath) and path.suffix != ".log" and path.is_file():
+        log.info("wrote %s (%d bytes)", path, path.stat().st_size)
+
+
+def facts(
+    args: argparse.Namespace, seconds: float, images: int, device: str = "cpu", **more: Any
+) -> dict[str, Any]:
+    """Return a job's facts: its resolved options, versions, device and speed."""
+    options = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in vars(args).items()
+        if not isinstance(value, list) and name != "log"
+    }
+    versions = {
+        name: str(getattr(sys.modules[name], "__version__", "unknown"))
+        for name in RECORDED_LIBRARIES
+        if name in sys.modules
+    }
+    return {
+        "command": Path(sys.argv[0]).stem,
+        "options": options,
+        "versions": {"synthgap": __version__, "python": platform.python_version()} | versions,
+        "device": device,
+        "host": platform.node(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "seconds": round(seconds, 2),
+        "images": images,
+        "images_per_second": round(images / seconds, 2) if seconds > 0 else None,
+        **more,
+    }

@@ -1,0 +1,1 @@
+"""What is measured: arrays in, numbers with their intervals out, gathered in one long table."""

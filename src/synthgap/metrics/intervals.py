@@ -1,0 +1,184 @@
+"""Confidence intervals: the percentile bootstrap, over items or over seeds and items, and Wilson.
+
+Resampling n items with replacement draws multinomial counts over the *distinct* values. Accuracy
+has two of them and a neighbour count a few dozen, so 2 000 resamples of 100 000 items take
+milliseconds; the interval does not depend on the order of the items.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3;
+E. B. Wilson, Probable inference (JASA 1927).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgap.errors import UserError
+
+# At most this many multinomial counts are held at once (32 MB).
+_COUNTS_AT_ONCE = 4_000_000
+
+
+class Interval(NamedTuple):
+    """An estimate and its confidence limits, in the unit of the values.
+
+    `low` and `high` are NaN where the data tell nothing of their own spread.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion, in 0..1.
+
+    Unlike the bootstrap it has a width at 0 and at n successes: with none of n, the upper limit is
+    z^2 / (n + z^2), about 3.8 / n at 95 %, close to the exact (Clopper-Pearson) 3.7 / n.
+
+    Raises:
+        UserError: n < 1, successes outside 0..n, or level outside (0, 1).
+    """
+    _check_level(level)
+    if n < 1 or not 0 <= successes <= n:
+        raise UserError(f"wilson: successes must lie in 0..n and n be positive: {successes} of {n}")
+    z2 = NormalDist().inv_cdf(0.5 + level / 2) ** 2
+    p = successes / n
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    # At the ends the limit is p itself; the formula only reaches it up to rounding.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Interval(p, low, high)
+
+
+def bootstrap_mean(
+    values: NDArray[Any],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean of independent items with its percentile bootstrap interval.
+
+    Where all items are equal the bootstrap has no width, which would claim certainty. Then:
+
+    - boolean values are a proportion, and get Wilson's interval instead;
+    - any other values, and a single one, say nothing of their spread: both limits are NaN.
+
+    Args:
+        values: (n,) booleans or finite numbers, one per item.
+        level: confidence level in (0, 1).
+        resamples: bootstrap samples, at least 2.
+        seed: of the resampling; the same arguments give the same interval.
+
+    Raises:
+        UserError: no values, not one-dimensional, not finite, or a bad level or count.
+    """
+    _check_level(level)
+    _check_resamples(resamples)
+    values = np.asarray(values)
+    if values.ndim != 1 or values.size == 0:
+        raise UserError(f"bootstrap: expected a non-empty vector, got shape {values.shape}")
+    is_proportion = values.dtype == np.bool_
+    values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UserError("bootstrap: the values hold NaN or infinity")
+
+    n = len(values)
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) == 1:
+        value = float(distinct[0])
+        if is_proportion:
+            return wilson(n if value else 0, n, level)
+        return Interval(value, math.nan, math.nan)
+    rng = np.random.default_rng(seed)
+    means = np.concatenate(
+        [drawn @ distinct / n for drawn in _resampled_counts(rng, counts, resamples)]
+    )
+    return Interval(float(values.mean()), *_percentiles(means, level))
+
+
+def bootstrap_accuracy_over_seeds(
+    correct: NDArray[np.bool_],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean accuracy over training seeds with a hierarchical percentile bootstrap.
+
+    Every resample draws training seeds and test images, both with replacement, and uses the same
+    drawn images for every drawn seed: all seeds are tested on the same images, so their mistakes
+    are correlated and the seeds do not multiply the test set.
+
+    With one seed only the images are drawn, and the interval says nothing of training noise. With
+    few seeds it says too little: resampling S seeds shows (S - 1) / S of their variance. All or
+    none correct gives Wilson's interval for the number of *images* (see `bootstrap_mean`).
+
+    Args:
+        correct: (seeds, images) booleans: was image j classified correctly with seed i.
+        level, resamples, seed: as for `bootstrap_mean`.
+
+    Returns:
+        Accuracy in 0..1.
+
+    Raises:
+        UserError: not a non-empty boolean matrix, or a bad level or count.
+    """
+    _check_level(level)
+    _check_resamples(resamples)
+    correct = np.asarray(correct)
+    if correct.dtype != np.bool_ or correct.ndim != 2 or correct.size == 0:
+        raise UserError(
+            "bootstrap over seeds: expected booleans of shape (seeds, images), "
+            f"got {correct.dtype} of shape {correct.shape}"
+        )
+    seeds, images = correct.shape
+    if seeds == 1:
+        return bootstrap_mean(correct[0], level=level, resamples=resamples, seed=seed)
+    value = float(correct.mean())
+    if value in (0.0, 1.0):
+        return wilson(images if value else 0, images, level)
+
+    # Images that all seeds agree on in the same way are alike: at most 2^seeds kinds.
+    kinds, counts = np.unique(correct, axis=1, return_counts=True)
+    rng = np.random.default_rng(seed)
+    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
+    means = []
+    start = 0
+    for drawn in _resampled_counts(rng, counts, resamples):
+        per_kind = drawn_seeds[start : start + len(drawn)] @ kinds.astype(np.float64)
+        means.append((per_kind * drawn).sum(axis=1) / (seeds * images))
+        start += len(drawn)
+    return Interval(value, *_percentiles(np.concatenate(means), level))
+
+
+def _resampled_counts(
+    rng: np.random.Generator, counts: NDArray[np.int64], resamples: int
+) -> Iterator[NDArray[np.int64]]:
+    """How often each distinct value is drawn: blocks of (block, distinct), `resamples` rows."""
+    n = int(counts.sum())
+    block = max(1, _COUNTS_AT_ONCE // len(counts))
+    for start in range(0, resamples, block):
+        yield rng.multinomial(n, counts / n, size=min(block, resamples - start))
+
+
+def _percentiles(means: NDArray[np.float64], level: float) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise UserError(f"the confidence level must lie between 0 and 1: {level}")
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 2:
+        raise UserError(f"the bootstrap needs at least 2 resamples: {resamples}")

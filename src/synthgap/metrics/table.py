@@ -1,0 +1,148 @@
+"""The one long table of results, `metrics.parquet`: a row a number, with all that it depends on.
+
+Figures and report read nothing else. Conventions, with S the name of a synthetic source:
+
+| study | metric | train_source | test_source | what it is |
+| --- | --- | --- | --- | --- |
+| transfer | top1_accuracy | real | real | Real->Real, the reference |
+| transfer | top1_accuracy | S | real | Synth->Real |
+| transfer | top1_accuracy | real | S | Real->Synth |
+| transfer | density_k5_euclidean, ... | real | S or real | S (or the real test split) against real |
+| distinguish | top1_accuracy | real | S or real | telling real from S; real from real, the control |
+
+A row with a null `seed` is the summary over all seeds. The settings of every row with a synthetic
+source hold `generator`, `prompts`, `x` (a number) and `x_name` (what that number is); those of an
+accuracy of study `transfer` hold `probe`, what the classifier could see (`rgb`, `structure`...).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthgap.errors import UserError
+
+SCHEMA = pa.schema(
+    [
+        pa.field("study", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("ci_low", pa.float64()),
+        pa.field("ci_high", pa.float64()),
+        pa.field("ci_level", pa.float64(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("train_source", pa.string()),
+        pa.field("test_source", pa.string()),
+        pa.field("view", pa.string()),
+        pa.field("architecture", pa.string()),
+        pa.field("encoder", pa.string()),
+        pa.field("seed", pa.int64()),
+        pa.field("settings", pa.string(), nullable=False),
+    ]
+)
+
+# What names a number; two rows that agree in all of these would contradict each other.
+_KEY = (
+    "study",
+    "metric",
+    "train_source",
+    "test_source",
+    "view",
+    "architecture",
+    "encoder",
+    "seed",
+    "settings",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. Shares and accuracies are fractions in 0..1, not percent."""
+
+    study: str
+    metric: str
+    value: float
+    n: int
+    """items averaged over: test images, real rows or generated rows"""
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_level: float = 0.95
+    train_source: str | None = None
+    test_source: str | None = None
+    view: str | None = None
+    architecture: str | None = None
+    encoder: str | None = None
+    seed: int | None = None
+    """training seed; None: over all seeds"""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """whatever else shaped the number; JSON values only"""
+
+
+def to_table(rows: Iterable[Row]) -> pa.Table:
+    """Rows as a table of `SCHEMA`, sorted by what names them: any order in, the same table out.
+
+    NaN limits (no interval could be had) become nulls.
+
+    Raises:
+        UserError: a value is not finite, settings are not JSON, or two rows name the same number.
+    """
+    records = sorted((_record(row) for row in rows), key=_sort_key)
+    for before, after in zip(records, records[1:], strict=False):
+        if _sort_key(before) == _sort_key(after):
+            raise UserError(f"metrics: two rows for the same number: {_describe(after)}")
+    return pa.Table.from_pylist(records, schema=SCHEMA)
+
+
+def read(path: Path) -> pa.Table:
+    """The table in a parquet file.
+
+    Raises:
+        UserError: the file is missing, is not parquet or has other columns.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: not a readable parquet file ({error})") from error
+    if not table.schema.equals(SCHEMA, check_metadata=False):
+        raise UserError(f"{path}: not a metrics table; expected the columns {SCHEMA.names}")
+    return table
+
+
+def rows(table: pa.Table) -> list[Row]:
+    """The table's rows, in its order, settings parsed."""
+    return [
+        Row(**{**record, "settings": json.loads(record["settings"])})
+        for record in table.to_pylist()
+    ]
+
+
+def _record(row: Row) -> dict[str, Any]:
+    record = {f.name: getattr(row, f.name) for f in fields(row)}
+    if not math.isfinite(row.value):
+        raise UserError(f"metrics: the value of {_describe(record)} is {row.value}")
+    for limit in ("ci_low", "ci_high"):
+        if record[limit] is not None and math.isnan(record[limit]):
+            record[limit] = None
+    try:
+        record["settings"] = json.dumps(
+            dict(row.settings), sort_keys=True, ensure_ascii=False, allow_nan=False
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"metrics: settings of {_describe(record)}: {error}") from error
+    return record
+
+
+def _sort_key(record: dict[str, Any]) -> list[tuple[bool, Any]]:
+    """Nulls last in each column."""
+    return [(record[name] is None, record[name]) for name in _KEY]
+
+
+def _describe(record: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={record[name]}" for name in _KEY if record[name] is not None)

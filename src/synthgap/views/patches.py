@@ -1,0 +1,109 @@
+"""Views that keep local texture or a part of the image: shuffled tiles and crops."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from synthgap.errors import UserError
+
+Images = npt.NDArray[np.uint8]
+
+
+def shuffle_patches(images: Images, patch: int, seeds: Sequence[int]) -> Images:
+    """Cut each image into tiles of patch x patch pixels and permute them at random.
+
+    Texture inside a tile survives, the layout of the whole does not (compare the local texture
+    classifier of paper A, section 3.1).
+
+    images: uint8 (N, H, W, C). When a side is no multiple of `patch`, the centre that is one is
+      kept and the rest cropped, so the result has the sides H // patch * patch and
+      W // patch * patch.
+    seeds: one integer >= 0 for each image; an image's result depends on nothing but itself, its
+      seed and `patch`. The permutation is uniform over all, the identity included.
+
+    Raises UserError when `patch` is larger than a side or the seeds do not match the images.
+    """
+    _check_seeds(images, seeds)
+    _check_size(images, patch, "patch")
+    rows, columns = images.shape[1] // patch, images.shape[2] // patch
+    cropped = _center_box(images, rows * patch, columns * patch)
+
+    count, channels = len(images), images.shape[3]
+    grid = cropped.reshape(count, rows, patch, columns, patch, channels).swapaxes(2, 3)
+    tiles = grid.reshape(count, rows * columns, patch, patch, channels)
+    shuffled = np.empty_like(tiles)
+    for index, seed in enumerate(seeds):
+        shuffled[index] = tiles[index, np.random.default_rng(seed).permutation(rows * columns)]
+    grid = shuffled.reshape(count, rows, columns, patch, patch, channels).swapaxes(2, 3)
+    return grid.reshape(cropped.shape)
+
+
+def center_crop(images: Images, size: int) -> Images:
+    """Keep the central size x size pixels (paper C, section 6.1).
+
+    images: uint8 (N, H, W, C). Where the margin is odd, the smaller part lies above and left.
+    Raises UserError when `size` is larger than a side.
+    """
+    _check_size(images, size, "size")
+    return _center_box(images, size, size).copy()
+
+
+def random_crops(images: Images, size: int, count: int, seeds: Sequence[int]) -> Images:
+    """Take `count` crops of size x size at uniform positions of each image (paper C, section 6.1).
+
+    images: uint8 (N, H, W, C); seeds: one integer >= 0 for each image. The first crops of an image
+    do not depend on `count`. Crops may overlap.
+    Returns uint8 (N, count, size, size, C).
+    Raises UserError when `size` is larger than a side or the seeds do not match the images.
+    """
+    _check_seeds(images, seeds)
+    _check_size(images, size, "size")
+    if count < 1:
+        raise UserError(f"`count` must be at least 1 crop an image, not {count}")
+    number, height, width, channels = images.shape
+    crops = np.empty((number, count, size, size, channels), np.uint8)
+    for index, seed in enumerate(seeds):
+        limits = (height - size + 1, width - size + 1)
+        corners = np.random.default_rng(seed).integers(limits, size=(count, 2))
+        for crop, (top, left) in enumerate(corners):
+            crops[index, crop] = images[index, top : top + size, left : left + size]
+    return crops
+
+
+def apply(
+    images: Images, spec: dict[str, Any], seeds: Sequence[int]
+) -> tuple[Images, dict[str, Any]]:
+    """The views `patches` and `center_crop`; see `synthgap.views.apply_view`."""
+    if spec["kind"] == "patches":
+        result = shuffle_patches(images, spec["size"], seeds)
+    else:
+        result = center_crop(images, spec["size"])
+    return result, {"height": result.shape[1], "width": result.shape[2]}
+
+
+def _center_box(images: Images, height: int, width: int) -> Images:
+    top = (images.shape[1] - height) // 2
+    left = (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]
+
+
+def _check_size(images: Images, size: int, name: str) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise UserError(
+            f"images must be uint8 (N, H, W, C), not {images.dtype} of shape {images.shape}"
+        )
+    height, width = images.shape[1:3]
+    if not 1 <= size <= min(height, width):
+        raise UserError(
+            f"`{name}` must be from 1 to {min(height, width)} px for images of "
+            f"{height} x {width} px, not {size}"
+        )
+
+
+def _check_seeds(images: Images, seeds: Sequence[int]) -> None:
+    if len(seeds) != len(images):
+        raise UserError(f"{len(images)} images need as many seeds, not {len(seeds)}")
+    if any(seed < 0 for seed in seeds):
+        raise UserError("seeds must be integers >= 0")

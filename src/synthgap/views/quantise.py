@@ -1,0 +1,50 @@
+"""Store float images in 8 bits, and count what does not fit."""
+
+import numpy as np
+import numpy.typing as npt
+
+from synthgap.errors import UserError
+
+ENCODINGS = ("clip", "offset", "minmax")
+
+
+def to_uint8(
+    images: npt.NDArray[np.floating], mode: str = "clip"
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """Round float images to 8 bits.
+
+    images: (N, H, W, C), any float type; 1.0 becomes the level 255.
+    mode, how a value x is brought into [0, 1]:
+      `clip`    x as it is; for images that are brightness already.
+      `offset`  x + 0.5; for zero-mean images such as the output of a high-pass filter.
+      `minmax`  x clipped to [0, 1], then stretched to the full range per image and channel, a
+                constant channel becoming 0. It is what paper A's published code does after its
+                filters. It loses the negative half of a zero-mean image and undoes contrast.
+
+    Returns uint8 (N, H, W, C), and the number of values clipped: those whose nearest 8-bit level
+    lies outside 0..255, so that the rounding noise of a transform does not count.
+    Raises UserError on an unknown mode and on NaN or infinity.
+    """
+    if mode not in ENCODINGS:
+        raise UserError(f"unknown encoding {mode!r}; known: {', '.join(ENCODINGS)}")
+    levels = images.astype(np.float32)  # a copy, which the steps below change in place
+    if not levels.size:
+        return levels.astype(np.uint8), 0
+    if mode == "offset":
+        levels += 0.5
+    levels *= 255
+
+    smallest, largest = levels.min(), levels.max()
+    if not np.isfinite(smallest) or not np.isfinite(largest):
+        raise UserError("images hold NaN or infinity; 8 bits can only hold finite values")
+    clipped = 0
+    if smallest < -0.5 or largest > 255.5:
+        clipped = int(np.count_nonzero((levels < -0.5) | (levels > 255.5)))
+    np.clip(levels, 0, 255, out=levels)
+
+    if mode == "minmax":
+        low = levels.min(axis=(1, 2), keepdims=True)
+        span = levels.max(axis=(1, 2), keepdims=True) - low
+        # Under a thousandth of a level it is a transform's rounding noise, not contrast.
+        levels = np.where(span > 1e-3, (levels - low) * (255 / np.maximum(span, 1e-3)), 0)
+    return np.rint(levels, out=levels).astype(np.uint8), clipped
