@@ -1,4 +1,7 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and the hint that goes with it."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -7,3 +10,12 @@ class UserError(Exception):
     The message is one sentence or two that name the file or key, say what is wrong and what
     would be right. Commands print it without a stack trace and exit with status 1.
     """
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `x`?" for a close match, or else "; known: ..." for a message."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(word, names, 1)
+    if close:
+        return f"; did you mean `{close[0]}`?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -167,6 +167,7 @@ def test_a_rare_other_class_is_found():
     classes[[10, 20]] = 1
     chosen = [choose_partner(classes, 0, seed) for seed in range(60)]
     assert set(chosen) == {10, 20}
+    assert min(chosen.count(10), chosen.count(20)) > 10  # of 30 expected each
 
 
 def test_one_class_has_no_partner():

@@ -52,6 +52,10 @@ def test_ink_is_the_side_with_less_of_the_border():
     # More ink than background, but the border is background.
     large = square(side=15, inner=13, ink=20, ground=240)
     np.testing.assert_array_equal(ink_mask(large), large == 20)
+    # Dark pixels make up 18 of the 44 on the border.
+    wall = np.full((12, 12), 220, np.uint8)
+    wall[8:] = 30
+    np.testing.assert_array_equal(ink_mask(wall), wall == 30)
 
 
 def test_distance_transform_of_a_square():

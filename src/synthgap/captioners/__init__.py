@@ -3,14 +3,13 @@
 A kind of captioner is a module with a function `load(spec) -> Captioner`, imported when used.
 """
 
-import difflib
 import importlib
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from synthgap.errors import UserError
+from synthgap.errors import UserError, suggest
 
 _MODULES = {
     "attributes": "synthgap.captioners.attributes",
@@ -37,11 +36,7 @@ class Captioner(Protocol):
 def module_of(kind: str) -> str:
     """The dotted name of the module of a kind of captioner. UserError on an unknown kind."""
     if kind not in _MODULES:
-        closest = difflib.get_close_matches(str(kind), CAPTIONER_KINDS, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"unknown captioner kind {kind!r}: did you mean {closest!r}? "
-            f"Known: {', '.join(CAPTIONER_KINDS)}"
-        )
+        raise UserError(f"unknown captioner kind `{kind}`{suggest(str(kind), CAPTIONER_KINDS)}")
     return _MODULES[kind]
 
 

@@ -48,7 +48,7 @@ def draw(
     figure = style.new_figure(7.2, 5.2)
     axes = figure.add_subplot()
     values = [accuracy[name].value for name in names]
-    colours = ScalarMappable(Normalize(min(values), max(values)), "viridis")
+    colours: Any = ScalarMappable(Normalize(min(values), max(values)), "viridis")
     for pair in data.pairs(sources):
         x = [density[s.name].value for s in pair]
         style.pair_line(axes, x, [coverage[s.name].value for s in pair])
@@ -90,7 +90,7 @@ def draw(
     style.percent_axis(axes.yaxis)
     bar = figure.colorbar(colours, ax=axes, shrink=0.85, aspect=28)
     bar.set_label("Synth→Real top-1 accuracy")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     style.percent_axis(bar.ax.yaxis)
     keys = [
         style.marker_key(style.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)

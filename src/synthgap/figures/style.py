@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
+from numpy.typing import NDArray
 
 from synthgap.metrics.table import Row
 
@@ -93,7 +94,7 @@ Segment = tuple[float, float, float, float]
 
 def context() -> AbstractContextManager[None]:
     """The style, for the time of a `with` block."""
-    return matplotlib.rc_context(RC)
+    return matplotlib.rc_context(RC)  # type: ignore[arg-type]
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -208,20 +209,20 @@ def label_points(
 
     Args:
         points: (x, y, label) in data coordinates.
-        taken: markers and bars to keep clear of, in data coordinates.
+        taken: bars and lines to keep clear of, in data coordinates.
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     to_points = 72 / figure.dpi
-    frame = _in_points(axes.get_window_extent(renderer), to_points)
-    busy = []
+    frame = _corners(axes.get_window_extent(renderer), to_points)
+    busy = [np.zeros((0, 4))]
     for x0, y0, x1, y1 in taken:
-        ends = axes.transData.transform([(x0, y0), (x1, y1)]) * to_points
-        busy.append(Bbox([ends.min(axis=0) - 2, ends.max(axis=0) + 2]))
-        middle = ends.mean(axis=0)
-        busy.append(Bbox([middle - 4, middle + 4]))
+        start, end = axes.transData.transform([(x0, y0), (x1, y1)]) * to_points
+        pieces = 1 + int(np.hypot(*(end - start)) / 4)
+        at = start + np.linspace(0, 1, pieces + 1)[:, None] * (end - start)
+        busy.append(np.hstack([at - 2.5, at + 2.5]))
 
     for x, y, label in points:
         text = axes.annotate(
@@ -237,24 +238,21 @@ def label_points(
             zorder=5,
         )
         text.set_in_layout(False)
-        extent = _in_points(text.get_window_extent(renderer), to_points)
-        half = extent.size / 2
+        x0, y0, x1, y1 = _corners(text.get_window_extent(renderer), to_points)[0]
+        half = np.array([x1 - x0, y1 - y0]) / 2
         centre = axes.transData.transform((x, y)) * to_points
-        places = []
-        for distance in (5, 11, 19, 29, 41):
-            for direction in _DIRECTIONS:
-                offset = direction * (distance + half)
-                box = Bbox([centre + offset - half, centre + offset + half])
-                outside = box.width * box.height - _overlap(box, frame)
-                covered = sum(_overlap(box, other) for other in busy)
-                places.append((distance + 2 * (covered + outside), len(places), offset, box))
-        _, rank, offset, box = min(places, key=lambda place: place[:2])
-        text.set_position(offset)
+        offsets = np.concatenate([_DIRECTIONS * (away + half) for away in _DISTANCES])
+        boxes = np.hstack([centre + offsets - half, centre + offsets + half])
+        covered = _overlaps(boxes, np.concatenate(busy)).sum(axis=1)
+        outside = 4 * half.prod() - _overlaps(boxes, frame)[:, 0]
+        best = int(np.argmin(np.repeat(_DISTANCES, len(_DIRECTIONS)) + 2 * (covered + outside)))
+        busy.append(boxes[best : best + 1])
+        text.set_position(tuple(offsets[best]))
         assert text.arrow_patch is not None
-        text.arrow_patch.set_visible(rank >= 2 * len(_DIRECTIONS))
-        busy.append(box)
+        text.arrow_patch.set_visible(best >= 2 * len(_DIRECTIONS))
 
 
+_DISTANCES = np.array([5, 11, 19, 29, 41])
 # Right, above, below, left, then the oblique ones.
 _DIRECTIONS = np.array(
     [
@@ -265,15 +263,16 @@ _DIRECTIONS = np.array(
 )
 
 
-def _in_points(box: Bbox, to_points: float) -> Bbox:
-    return Bbox(np.asarray(box.extents).reshape(2, 2) * to_points)
+def _corners(box: Bbox, to_points: float) -> NDArray[np.float64]:
+    """(1, 4): x0, y0, x1, y1 in points."""
+    return np.asarray(box.extents)[None] * to_points
 
 
-def _overlap(a: Bbox, b: Bbox) -> float:
-    """Area that two boxes share."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return float(width * height) if width > 0 and height > 0 else 0.0
+def _overlaps(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(len(a), len(b)) area that boxes share."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    areas: NDArray[np.float64] = np.clip(sides, 0, None).prod(axis=-1)
+    return areas
 
 
 def _pick(name: str, kinds: Sequence[str], known: dict[str, str], spare: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     data.require("Real->Synth accuracy", forth, names)
     data.require("Synth->Real accuracy", back, names)
 
-    figure = style.new_figure(6.0, 6.2)
+    figure = style.new_figure(6.0, 6.2) if len(sources) <= 12 else style.new_figure(7.6, 7.8)
     axes = figure.add_subplot()
     for pair in data.pairs(sources):
         x = [forth[s.name].value for s in pair]

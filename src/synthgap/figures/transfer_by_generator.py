@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from synthgap.figures import data, style
 from synthgap.metrics.table import rows as table_rows
@@ -59,10 +60,17 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         # A shifted series does not count for the limits of the axes by itself.
         axes.update_datalim([(x, y) for x0, y0, x1, y1 in bars for x, y in ((x0, y0), (x1, y1))])
         taken += bars
+        heights = [row.value for row in points]
+        taken += [
+            (series[i].x, heights[i], series[i + 1].x, heights[i + 1])
+            for i in range(len(series) - 1)
+        ]
 
     xs = sorted({s.x for s in sources})
     if len(xs) <= 6:
         axes.set_xticks(xs, [f"{x:g}" for x in xs])
+    elif sources[0].x_name == "release date":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.1, y=0.12)
     axes.autoscale_view()
     axes.set_xlabel(data.x_title(sources))

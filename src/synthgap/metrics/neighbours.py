@@ -196,7 +196,8 @@ def _checked(name: str, points: NDArray[Any], k: int, distance: Distance) -> Flo
     if not squares.all():
         bad = int(np.flatnonzero(squares == 0)[0])
         raise UserError(f"prdc: {name} row {bad} is zero and has no cosine distance")
-    return points / np.sqrt(squares)[:, None]
+    unit: Floats = points / np.sqrt(squares)[:, None]
+    return unit
 
 
 def _squared_radii(points: Floats, k: int, centre: Floats, block: int) -> Floats:

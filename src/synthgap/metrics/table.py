@@ -7,8 +7,8 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | transfer | top1_accuracy | real | real | Real->Real, the reference |
 | transfer | top1_accuracy | S | real | Synth->Real |
 | transfer | top1_accuracy | real | S | Real->Synth |
-| transfer | density_k5_euclidean, ... | real | S or real | S (or the real test split) against real |
-| distinguish | top1_accuracy | real | S or real | telling real from S; real from real, the control |
+| transfer | density_k5_euclidean, ... | real | S or real | S, or the test split, against real |
+| distinguish | top1_accuracy | real | S or real | telling S, or real (the control), from real |
 
 A row with a null `seed` is the summary over all seeds. The settings of every row with a synthetic
 source hold `generator`, `prompts`, `x` (a number) and `x_name` (what that number is); those of an
@@ -21,6 +21,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def to_table(rows: Iterable[Row]) -> pa.Table:
         UserError: a value is not finite, settings are not JSON, or two rows name the same number.
     """
     records = sorted((_record(row) for row in rows), key=_sort_key)
-    for before, after in zip(records, records[1:], strict=False):
+    for before, after in pairwise(records):
         if _sort_key(before) == _sort_key(after):
             raise UserError(f"metrics: two rows for the same number: {_describe(after)}")
     return pa.Table.from_pylist(records, schema=SCHEMA)

@@ -4,7 +4,6 @@ One entry a kind, naming the module that makes it. Modules are imported when use
 name the code that its view depends on with `module_of`.
 """
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthgap.errors import UserError
+from synthgap.errors import UserError, suggest
 
 _MODULES = {
     "low_pass": "synthgap.views.frequency",
@@ -29,10 +28,7 @@ VIEW_KINDS = tuple(_MODULES)
 def module_of(kind: str) -> str:
     """The dotted name of the module that makes a kind of view. UserError on an unknown kind."""
     if kind not in _MODULES:
-        closest = difflib.get_close_matches(str(kind), VIEW_KINDS, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"unknown view kind {kind!r}: did you mean {closest!r}? Known: {', '.join(VIEW_KINDS)}"
-        )
+        raise UserError(f"unknown view kind `{kind}`{suggest(str(kind), VIEW_KINDS)}")
     return _MODULES[kind]
 
 

@@ -4,7 +4,6 @@ Paper A estimates depth with Depth Anything V2. Estimators stand behind one inte
 offline default can use the distance transform instead, which needs no model.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from synthgap.errors import UserError
+from synthgap.errors import UserError, suggest
 from synthgap.views.quantise import to_uint8
 
 Images = npt.NDArray[np.uint8]
@@ -122,11 +121,7 @@ def apply(
 
 def _load(estimator: str) -> Callable[..., npt.NDArray[np.floating]]:
     if estimator not in ESTIMATORS:
-        closest = difflib.get_close_matches(estimator, ESTIMATORS, n=1, cutoff=0.0)[0]
-        raise UserError(
-            f"unknown structure estimator {estimator!r}: did you mean {closest!r}? "
-            f"Known: {', '.join(ESTIMATORS)}"
-        )
+        raise UserError(f"unknown structure estimator `{estimator}`{suggest(str(estimator), ESTIMATORS)}")
     module, _, name = ESTIMATORS[estimator].partition(":")
     function: Callable[..., npt.NDArray[np.floating]] = getattr(
         importlib.import_module(module), name

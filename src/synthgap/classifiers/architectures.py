@@ -1,0 +1,89 @@
+"""Architectures by specification: any of timm's, and BagNet; always from random weights.
+
+A specification is what the config says, for example
+
+    {"family": "timm", "name": "resnet50"}
+    {"family": "timm", "name": "resnet18", "options": {"layers": [1, 1, 1, 1]}}
+    {"family": "bagnet", "receptive_field": 9, "options": {"width": 16}}
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synthgap.classifiers.bagnet import BagNet
+from synthgap.errors import UserError
+from synthgap.seeds import derive_seed
+
+KEYS = {"timm": "name", "bagnet": "receptive_field"}
+# These belong to the code: weights are random, and classes come from the data.
+RESERVED_OPTIONS = frozenset(
+    {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "num_classes"}
+)
+# What constructors raise on options they do not take.
+REFUSALS = (TypeError, ValueError, AssertionError, KeyError, IndexError, RuntimeError)
+
+
+def build(spec: Mapping[str, Any], num_classes: int) -> nn.Module:
+    """Return the network that `spec` describes, with random weights and `num_classes` logits.
+
+    It takes normalised images (N, 3, H, W). Both families have timm's `forward_features` and
+    `forward_head(features, pre_logits)`.
+
+    Raises:
+        UserError: unknown family, key or timm name, or options that the constructor refuses.
+    """
+    family = spec.get("family")
+    if family not in KEYS:
+        raise UserError(f"architecture family {family!r} is unknown; choose from {', '.join(KEYS)}")
+    needed = KEYS[family]
+    if needed not in spec or not set(spec) <= {"family", needed, "options"}:
+        raise UserError(
+            f"architecture of family {family}: needs {needed}, may have options, and nothing "
+            f"else; it has {', '.join(sorted(spec))}"
+        )
+    options = spec.get("options", {})
+    if not isinstance(options, Mapping):
+        raise UserError(f"architecture options must be a mapping, not {options!r}")
+    if reserved := sorted(RESERVED_OPTIONS & set(options)):
+        raise UserError(
+            f"architecture options: {', '.join(reserved)} cannot be set; networks start from "
+            "random weights and have as many classes as their data"
+        )
+    what = f"{family} {spec[needed]}"
+    try:
+        if family == "bagnet":
+            return BagNet(spec["receptive_field"], num_classes, **options)
+        return _build_timm(spec["name"], num_classes, options)
+    except REFUSALS as error:
+        raise UserError(f"{what} cannot be built with options {dict(options)}: {error}") from error
+
+
+def _build_timm(name: str, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
+    # timm imports torchvision and torch's compiler, as long a start as torch itself again.
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(str(name), timm.list_models(), n=4)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        raise UserError(f"timm has no architecture {name!r}; {hint}")
+    model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, **options)
+    return model
+
+
+def build_seeded(spec: Mapping[str, Any], num_classes: int, seed: int) -> nn.Module:
+    """`build` with initial weights that depend on `seed` alone; global random state is kept."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "init"))
+        return build(spec, num_classes)
+
+
+def features(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the features (N, d) that enter the last linear layer; images as for `build`."""
+    assert callable(model.forward_features)
+    assert callable(model.forward_head)
+    vectors: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
+    return vectors

@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+
+from synthgap.errors import UserError
+from synthgap.metrics import intervals
+from synthgap.metrics.intervals import bootstrap_accuracy_over_seeds, bootstrap_mean, wilson
+
+
+def test_wilson_equals_scipy():
+    from scipy.stats import binomtest
+
+    for successes, n, level in [(0, 10, 0.95), (3, 10, 0.9), (10, 10, 0.95), (450, 500, 0.99)]:
+        expected = binomtest(successes, n).proportion_ci(level, method="wilson")
+        got = wilson(successes, n, level)
+        assert got.value == successes / n
+        assert got.low == pytest.approx(expected.low, abs=1e-12)
+        assert got.high == pytest.approx(expected.high, abs=1e-12)
+
+
+def test_wilson_of_none_stays_close_to_the_rule_of_three():
+    assert wilson(0, 1000).low == 0
+    assert wilson(0, 1000).high == pytest.approx(3.84 / 1000, rel=0.01)
+    assert wilson(1000, 1000).high == 1
+
+
+def test_bootstrap_of_many_items_approaches_the_normal_interval():
+    values = np.random.default_rng(0).normal(3, 2, size=2000)
+    got = bootstrap_mean(values, resamples=4000)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert got.value == pytest.approx(values.mean())
+    assert got.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert got.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_bootstrap_depends_on_the_seed_but_not_on_order_or_blocks(monkeypatch):
+    values = np.random.default_rng(0).integers(0, 20, size=300)
+    expected = bootstrap_mean(values, seed=1)
+    assert bootstrap_mean(values[::-1], seed=1) == expected
+    assert bootstrap_mean(values, seed=2) != expected
+    monkeypatch.setattr(intervals, "_COUNTS_AT_ONCE", 64)
+    assert bootstrap_mean(values, seed=1) == expected
+
+
+def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(400):
+        got = bootstrap_mean(rng.random(200) < 0.8, resamples=400, seed=trial)
+        hits += got.low <= 0.8 <= got.high
+    assert 0.91 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize(("answer", "successes"), [(False, 0), (True, 50)])
+def test_all_or_none_correct_still_has_a_width(answer, successes):
+    assert bootstrap_mean(np.full(50, answer)) == wilson(successes, 50)
+    assert bootstrap_accuracy_over_seeds(np.full((3, 50), answer)) == wilson(successes, 50)
+
+
+def test_equal_numbers_have_no_known_interval():
+    got = bootstrap_mean(np.full(50, 2.5))
+    assert got.value == 2.5
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
+
+
+def test_one_seed_is_the_bootstrap_over_images():
+    correct = np.random.default_rng(0).random((1, 200)) < 0.7
+    assert bootstrap_accuracy_over_seeds(correct) == bootstrap_mean(correct[0])
+
+
+def test_equal_seeds_do_not_multiply_the_test_set():
+    correct = np.random.default_rng(0).random(200) < 0.7
+    one = bootstrap_mean(correct)
+    four = bootstrap_accuracy_over_seeds(np.tile(correct, (4, 1)))
+    assert four.value == one.value
+    assert four.high - four.low == pytest.approx(one.high - one.low, rel=0.1)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    rng = np.random.default_rng(0)
+    alike = rng.random((4, 400)) < 0.7
+    unlike = rng.random((4, 400)) < np.array([0.5, 0.6, 0.8, 0.9])[:, None]
+    narrow, wide = bootstrap_accuracy_over_seeds(alike), bootstrap_accuracy_over_seeds(unlike)
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_bootstrap_over_seeds_covers_the_truth():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        skill = rng.uniform(0.65, 0.75, size=(8, 1))
+        ease = rng.uniform(-0.2, 0.2, size=(1, 150))
+        correct = rng.random((8, 150)) < skill + ease
+        got = bootstrap_accuracy_over_seeds(correct, resamples=400, seed=trial)
+        hits += got.low <= 0.7 <= got.high
+    assert 0.9 <= hits / 200 <= 1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: wilson(3, 2),
+        lambda: wilson(0, 0),
+        lambda: wilson(1, 2, 1.0),
+        lambda: bootstrap_mean(np.array([])),
+        lambda: bootstrap_mean(np.array([1.0, np.nan])),
+        lambda: bootstrap_mean(np.zeros((2, 2))),
+        lambda: bootstrap_mean(np.zeros(3), level=95),
+        lambda: bootstrap_mean(np.zeros(3), resamples=1),
+        lambda: bootstrap_accuracy_over_seeds(np.zeros(3, dtype=bool)),
+        lambda: bootstrap_accuracy_over_seeds(np.zeros((2, 3))),  # type: ignore[arg-type]
+    ],
+)
+def test_bad_input_is_refused(call):
+    with pytest.raises(UserError):
+        call()
