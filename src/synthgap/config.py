@@ -226,9 +226,7 @@ class Recipe(Section):
 class Classifier(Section):
     """An architecture and the recipe it is trained with."""
 
-    architecture: Annotated[
-        TimmArchitecture | BagNetArchitecture, Field(discriminator="family")
-    ]
+    architecture: Annotated[TimmArchitecture | BagNetArchitecture, Field(discriminator="family")]
     recipe: Recipe = Recipe()
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
@@ -246,6 +244,9 @@ class Transfer(Section):
 
     probes: dict[Name, Probe] = Field(description="`rgb` is required: figures relate to it")
     encoder: Name = Field("rgb", description="the probe whose Real classifier encodes features")
+    distribution_samples: Annotated[int, Field(ge=10)] = Field(
+        500, description="images a source for density, coverage, precision and recall"
+    )
     neighbours: Count = Field(5, description="k of density, coverage, precision and recall")
 
     @model_validator(mode="after")
@@ -292,6 +293,50 @@ class Config(Section):
     views: dict[Name, View] = {}
     classifiers: dict[Name, Classifier] = Field(min_length=1)
     studies: Studies
+
+    @property
+    def scratch_folder(self) -> str:
+        """Folder of unfinished work."""
+        return self.scratch or f"{self.results}/.scratch"
+
+    @property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Synthetic sources: name to (generator, kind of prompt)."""
+        kinds = self.synthetic.prompts
+        return {f"{name}-{kind}": (name, kind) for name in self.generators for kind in kinds}
+
+    def about_source(self, source: str) -> dict[str, Any]:
+        """Return what the metrics table says of a source; nothing of `real`.
+
+        The x axis of the figures is the release date (as a decimal year) where every generator
+        has one, and the guidance scale otherwise.
+        """
+        if source not in self.sources:
+            return {}
+        name, kind = self.sources[source]
+        generator = self.generators[name]
+        x, x_name = generator.guidance_scale, "guidance scale"
+        if all(other.released for other in self.generators.values()) and generator.released:
+            day = generator.released.timetuple().tm_yday
+            x, x_name = round(generator.released.year + (day - 1) / 365, 3), "release date"
+        return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+
+    def generator_options(self, name: str) -> dict[str, Any]:
+        """Return what `generate_images` needs to know of a generator, defaults resolved."""
+        generator = self.generators[name]
+        options = generator.model_dump(
+            mode="json", exclude={"trained", "model", "released", "max_failed", "threads"}
+        )
+        options["image_size"] = generator.image_size or self.real.image_size
+        if generator.trained is not None:
+            # The PixArt pipeline's defaults are for large images and web captions.
+            options["arguments"] = {
+                "max_sequence_length": self.trained_models[generator.trained].max_tokens,
+                "use_resolution_binning": False,
+                "clean_caption": False,
+                **generator.arguments,
+            }
+        return options
 
     @model_validator(mode="after")
     def _references(self) -> Self:

@@ -54,7 +54,9 @@ def _imports(path: Path) -> frozenset[str]:
             submodules = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in submodules if _is_module(name)}
     found = {name for name in found if name.split(".")[0] == "synthgap"}
-    parents = {".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 1)}
+    parents = {
+        ".".join(name.split(".")[:n]) for name in found for n in range(1, name.count(".") + 1)
+    }
     return frozenset(found | parents)
 
 

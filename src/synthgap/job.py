@@ -2,11 +2,13 @@
 
 import argparse
 import errno
+import hashlib
 import json
 import logging
 import os
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgap import __version__
+from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
 log = logging.getLogger("synthgap")
@@ -117,6 +120,34 @@ def _log_path(path: object) -> None:
         log.info("read %s", path)
     elif isinstance(path, OutputPath) and path.suffix != ".log" and path.is_file():
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
+
+
+def scratch_folder(args: argparse.Namespace) -> Path:
+    """Return the folder under `args.scratch` for the unfinished work of exactly this job.
+
+    It is named by a digest of the code, the options that shape the result and the state of the
+    files read, so that a job goes on only from its own earlier attempt. What attempts with other
+    settings left there is removed. The caller removes `args.scratch` when its result is written.
+    """
+    shaping: dict[str, Any] = {"code": code_digest(Path(sys.argv[0]).stem)}
+    for name, value in vars(args).items():
+        if name in ("log", "scratch") or isinstance(value, OutputPath):
+            continue
+        shaping[name] = _state(value) if isinstance(value, InputPath) else str(value)
+    digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
+    folder: Path = args.scratch / digest
+    for other in args.scratch.glob("*") if args.scratch.exists() else ():
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _state(path: Path) -> list[tuple[str, int, int]]:
+    """Return name, size and time of a file, or of all files in a folder."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = [(str(file), file.stat()) for file in files if file.is_file()]
+    return [(name, state.st_size, state.st_mtime_ns) for name, state in found]
 
 
 def facts(

@@ -145,9 +145,9 @@ def test_loading():
     assert load_captioner({"kind": "attributes"}).name == "attributes"
     assert "attributes" in CAPTIONER_KINDS
     assert module_of("attributes") == "synthgap.captioners.attributes"
-    with pytest.raises(UserError, match="did you mean 'attributes'"):
+    with pytest.raises(UserError, match="did you mean `attributes`"):
         load_captioner({"kind": "atributes"})
-    with pytest.raises(UserError, match="unknown captioner kind ''"):
+    with pytest.raises(UserError, match="unknown captioner kind ``"):
         load_captioner({})
     with pytest.raises(UserError, match="remove prompt"):
         load_captioner({"kind": "attributes", "prompt": "Describe this image"})

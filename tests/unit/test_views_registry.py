@@ -131,12 +131,12 @@ def test_importing_the_registry_imports_no_view_and_no_heavy_library():
 
 @pytest.mark.parametrize("spec", [{"kind": "lowpass"}, {"kind": "low-pass"}])
 def test_unknown_kinds_are_refused_with_a_suggestion(spec):
-    with pytest.raises(UserError, match=r"did you mean 'low_pass'\?"):
+    with pytest.raises(UserError, match=r"did you mean `low_pass`\?"):
         apply_view(IMAGES, spec, SEEDS)
 
 
 def test_other_input_is_refused():
-    with pytest.raises(UserError, match="unknown view kind ''"):
+    with pytest.raises(UserError, match="unknown view kind ``"):
         apply_view(IMAGES, {}, SEEDS)
     with pytest.raises(UserError, match="3 images need as many seeds, not 2"):
         apply_view(IMAGES, SPECS[0], SEEDS[:2])

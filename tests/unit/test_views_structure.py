@@ -120,7 +120,7 @@ def test_unknown_options_and_bad_maps_are_refused(ramp_estimator):
 
 
 def test_unknown_estimators_are_refused_with_a_suggestion():
-    with pytest.raises(UserError, match="did you mean 'distance-transform'"):
+    with pytest.raises(UserError, match="did you mean `distance-transform`"):
         estimate(np.zeros((1, 5, 5, 3), np.uint8), "distance_tranform")
 
 

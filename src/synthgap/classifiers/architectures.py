@@ -83,7 +83,6 @@ def build_seeded(spec: Mapping[str, Any], num_classes: int, seed: int) -> nn.Mod
 
 def features(model: nn.Module, images: Tensor) -> Tensor:
     """Return the features (N, d) that enter the last linear layer; images as for `build`."""
-    assert callable(model.forward_features)
-    assert callable(model.forward_head)
-    vectors: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
+    backbone: Any = model  # nn.Module does not declare the two methods
+    vectors: Tensor = backbone.forward_head(backbone.forward_features(images), pre_logits=True)
     return vectors

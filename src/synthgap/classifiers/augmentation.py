@@ -41,12 +41,12 @@ def random_resized_crop(images: Tensor, min_area: float, rng: Generator) -> Tens
     low, high = torch.tensor(ASPECT_RATIOS).log()
     root = (0.5 * (low + (high - low) * ratio)).exp()
     width, height = (area.sqrt() * root).clamp(max=1), (area.sqrt() / root).clamp(max=1)
-    # In coordinates of -1..1: the box's half sides scale, its centre shifts.
+    # In coordinates of -1..1: the box's sides scale, its centre shifts.
     placement = torch.zeros(n, 2, 3)
-    placement[:, 0, 0], placement[:, 1, 1] = width, height
-    placement[:, 0, 2], placement[:, 1, 2] = (1 - width) * (2 * left - 1), (1 - height) * (
-        2 * top - 1
-    )
+    placement[:, 0, 0] = width
+    placement[:, 1, 1] = height
+    placement[:, 0, 2] = (1 - width) * (2 * left - 1)
+    placement[:, 1, 2] = (1 - height) * (2 * top - 1)
     grid = F.affine_grid(placement.to(images), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

@@ -177,5 +177,5 @@ def _check(
     if found != receptive_field:
         raise UserError(
             f"BagNet: strides {list(strides)} and kernel3 {list(kernel3)} give a receptive field "
-            f"of {found} pixels, not {receptive_field}; change them, or set receptive_field: {found}"
+            f"of {found} pixels, not {receptive_field}; change one of the three"
         )

@@ -7,12 +7,11 @@ loads with `DiffusionPipeline.from_pretrained` and needs no code of ours.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKL,
     DPMSolverMultistepScheduler,
     PixArtAlphaPipeline,
     PixArtTransformer2DModel,
@@ -22,6 +21,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5Config, T5EncoderModel
 
 from synthgap.checkpoint import Checkpoint
+from synthgap.data.shards import Manifest
+from synthgap.diffusion.autoencoder import build_autoencoder, encode, train_autoencoder
+from synthgap.diffusion.tokenizer import make_tokenizer
+from synthgap.errors import UserError
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
 
@@ -205,28 +208,82 @@ def tokenize(
     return encoded["input_ids"], encoded["attention_mask"]
 
 
-def save_pipeline(
-    folder: Path,
-    vae: AutoencoderKL,
-    transformer: PixArtTransformer2DModel,
-    text_encoder: T5EncoderModel,
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
-    """Save as an ordinary diffusers folder with a second-order flow solver."""
+def train_pipeline(
+    manifest: Manifest,
+    captions: dict[str, str],
+    settings: dict[str, Any],
+    checkpoints: Sequence[Checkpoint],
+) -> PixArtAlphaPipeline:
+    """Train everything on one data set and return the pipeline.
+
+    Latents of all images are held in memory, 4 bytes a value.
+
+    Args:
+        captions: caption by sample key; each image is learnt with its class name alone and with
+            "[class name], [caption]", the two kinds of prompt of paper A.
+        settings: as `synthgap.config.TrainedModel`.
+        checkpoints: for the autoencoder, then for the flow model.
+    """
+    torch.set_num_threads(settings["threads"])
+    seed = settings["seed"]
+    torch.manual_seed(derive_seed(seed, "initial weights"))
+    images = to_tensor(manifest.images())
+    side, levels = images.shape[-1], len(settings["autoencoder_channels"])
+    shrink = 2 ** (levels - 1)
+    if side % shrink:
+        raise UserError(
+            f"trained_models: {levels} levels of autoencoder_channels need an image size that is "
+            f"a multiple of {shrink}, not {side}"
+        )
+    vae = build_autoencoder(side, settings["autoencoder_channels"], settings["latent_channels"])
+    names = manifest.table["class_name"].to_pylist()
+    keys = manifest.table["key"].to_pylist()
+    prompts = [f"{name}, {captions[key]}" for name, key in zip(names, keys, strict=True)]
+    tokenizer = make_tokenizer([*names, *prompts], settings["max_tokens"])
+    text_encoder = build_text_encoder(tokenizer, settings["text_width"], settings["text_layers"])
+    transformer = build_transformer(
+        side // shrink,
+        settings["latent_channels"],
+        settings["width"],
+        settings["layers"],
+        settings["text_width"],
+    )
+    train_autoencoder(
+        vae,
+        images,
+        steps=settings["autoencoder_steps"],
+        batch_size=settings["autoencoder_batch_size"],
+        learning_rate=settings["autoencoder_learning_rate"],
+        seed=seed,
+        checkpoint=checkpoints[0],
+    )
+    train_flow(
+        transformer,
+        text_encoder,
+        encode(vae, images, batch_size=64),
+        [tokenize(tokenizer, texts, settings["max_tokens"]) for texts in (names, prompts, [""])],
+        steps=settings["steps"],
+        batch_size=settings["batch_size"],
+        learning_rate=settings["learning_rate"],
+        ema_decay=settings["ema_decay"],
+        drop_text=settings["drop_text"],
+        seed=seed,
+        checkpoint=checkpoints[1],
+    )
+    # A second-order solver of the flow: fewer steps than Euler's for the same quality.
     scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=TIMESTEPS,
         prediction_type="flow_prediction",
         use_flow_sigmas=True,
         flow_shift=1.0,
     )
-    pipeline = PixArtAlphaPipeline(
+    return PixArtAlphaPipeline(
         tokenizer=tokenizer,
         text_encoder=text_encoder,
         vae=vae,
         transformer=transformer,
         scheduler=scheduler,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def to_tensor(images: NDArray[np.uint8]) -> Tensor:

@@ -12,8 +12,16 @@ from synthgap.metrics.table import Row
 REAL = "real"
 ACCURACY = "top1_accuracy"
 DISTRIBUTION = ("density", "coverage", "precision", "recall")
-PROBES = ("rgb", "structure", "texture", "low", "band", "high")
-PROMPTS = ("classname", "caption")
+# In the order of drawing, with their names in words.
+PROBES = {
+    "rgb": "RGB",
+    "structure": "structure",
+    "texture": "texture",
+    "low": "low frequencies",
+    "band": "frequency band",
+    "high": "high frequencies",
+}
+PROMPTS = {"classname": "class-name prompts", "caption": "caption prompts"}
 
 _VARIANT = re.compile(r"^(?:density|coverage|precision|recall)_(k\d+_\w+)$")
 
@@ -66,6 +74,11 @@ def sources(rows: Iterable[Row]) -> list[Source]:
 def prompts_order(prompts: str) -> tuple[int, str]:
     """Sort key: class names, captions, then any other kind by name."""
     return _order(PROMPTS, prompts)
+
+
+def prompt_title(prompts: str) -> str:
+    """A kind of prompt in words."""
+    return PROMPTS.get(prompts, f"{prompts} prompts")
 
 
 def probe_order(probe: str) -> tuple[int, str]:
@@ -231,5 +244,6 @@ def _synthetic_side(row: Row) -> str | None:
     return name
 
 
-def _order(known: tuple[str, ...], name: str) -> tuple[int, str]:
-    return (known.index(name), name) if name in known else (len(known), name)
+def _order(known: Iterable[str], name: str) -> tuple[int, str]:
+    order = list(known)
+    return (order.index(name) if name in order else len(order), name)

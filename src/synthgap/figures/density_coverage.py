@@ -93,7 +93,7 @@ def draw(
     bar.outline.set_visible(False)
     style.percent_axis(bar.ax.yaxis)
     keys = [
-        style.marker_key(style.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
+        style.marker_key(data.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
         for kind in kinds
     ]
     keys.append(style.marker_key("real test images", "*", style.REAL_COLOUR, hollow=True))

@@ -68,7 +68,7 @@ def draw(table: Any, *, view: str = "rgb") -> Figure:
     style.percent_axis(axes.xaxis)
     keys = [
         style.marker_key(
-            style.prompt_title(kind),
+            data.prompt_title(kind),
             style.prompt_marker(kind, kinds),
             style.prompt_colour(kind, kinds),
         )

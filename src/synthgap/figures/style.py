@@ -35,7 +35,6 @@ SPARE_COLOURS = ("#56B4E9", "#E69F00", "#CC79A7", "#000000")
 PROMPT_COLOURS = {"classname": "#0072B2", "caption": "#D55E00"}
 PROMPT_MARKERS = {"classname": "o", "caption": "s"}
 SPARE_MARKERS = ("^", "D", "v", "P")
-PROMPT_TITLES = {"classname": "class-name prompts", "caption": "caption prompts"}
 PROBE_COLOURS = {
     "structure": "#009E73",
     "texture": "#CC79A7",
@@ -43,15 +42,6 @@ PROBE_COLOURS = {
     "band": "#4d4d4d",
     "high": "#E69F00",
 }
-PROBE_TITLES = {
-    "rgb": "RGB",
-    "structure": "structure",
-    "texture": "texture",
-    "low": "low frequencies",
-    "band": "a frequency band",
-    "high": "high frequencies",
-}
-
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 9,
@@ -158,11 +148,6 @@ def prompt_marker(prompts: str, kinds: Sequence[str]) -> str:
     return _pick(prompts, kinds, PROMPT_MARKERS, SPARE_MARKERS)
 
 
-def prompt_title(prompts: str) -> str:
-    """A kind of prompt in words."""
-    return PROMPT_TITLES.get(prompts, f"{prompts} prompts")
-
-
 def dodge(axes: Axes, index: int, count: int, points: float = 5) -> Any:
     """A transform that moves series apart sideways on paper, so error bars do not hide each other.
 
@@ -216,13 +201,13 @@ def label_points(
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     to_points = 72 / figure.dpi
-    frame = _corners(axes.get_window_extent(renderer), to_points)
+    frame = _corners(axes.get_window_extent(renderer), to_points) + np.array([3, 3, -3, -3])
     busy = [np.zeros((0, 4))]
     for x0, y0, x1, y1 in taken:
         start, end = axes.transData.transform([(x0, y0), (x1, y1)]) * to_points
         pieces = 1 + int(np.hypot(*(end - start)) / 4)
         at = start + np.linspace(0, 1, pieces + 1)[:, None] * (end - start)
-        busy.append(np.hstack([at - 2.5, at + 2.5]))
+        busy.append(np.hstack([at - 3, at + 3]))
 
     for x, y, label in points:
         text = axes.annotate(
@@ -252,7 +237,7 @@ def label_points(
         text.arrow_patch.set_visible(best >= 2 * len(_DIRECTIONS))
 
 
-_DISTANCES = np.array([5, 11, 19, 29, 41])
+_DISTANCES = np.array([7, 12, 20, 30, 42])
 # Right, above, below, left, then the oblique ones.
 _DIRECTIONS = np.array(
     [

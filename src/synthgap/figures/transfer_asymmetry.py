@@ -62,7 +62,7 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     axes.set_title("Easy to recognise, hard to learn from?")
     keys = [
         style.marker_key(
-            style.prompt_title(kind),
+            data.prompt_title(kind),
             style.prompt_marker(kind, kinds),
             style.prompt_colour(kind, kinds),
         )

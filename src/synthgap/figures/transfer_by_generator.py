@@ -53,7 +53,7 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
             markeredgecolor="white",
             elinewidth=1.2,
             transform=style.dodge(axes, index, len(kinds)),
-            label=style.prompt_title(kind),
+            label=data.prompt_title(kind),
             gid=f"prompts-{kind}",
             zorder=3,
         )

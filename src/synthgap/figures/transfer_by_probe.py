@@ -65,13 +65,11 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         style.percent_axis(axes.yaxis)
         axes.set_title(title)
         axes.set_xlabel("RGB, top-1 on real images")
-        keys = [
-            style.marker_key(style.PROBE_TITLES[p], "o", style.PROBE_COLOURS[p]) for p in probes
-        ]
+        keys = [style.marker_key(data.PROBES[p], "o", style.PROBE_COLOURS[p]) for p in probes]
         axes.legend(handles=keys, loc="upper left", handletextpad=0.2)
     grid[0].set_ylabel("Probe, top-1 on real images")
     shapes = [
-        style.marker_key(style.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
+        style.marker_key(data.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
         for kind in kinds
     ]
     shapes.append(style.marker_key("Real→Real", "*", style.MUTED, hollow=True))

@@ -93,15 +93,20 @@ def answer(
 def _compare(kind: str, series: list[Source], accuracy: BySource) -> Comparison:
     first, last = series[0], series[-1]
     a, b = accuracy[first.name], accuracy[last.name]
-    low = high = math.nan
-    if None not in (a.ci_low, a.ci_high, b.ci_low, b.ci_high):
-        assert a.ci_low is not None and a.ci_high is not None
-        assert b.ci_low is not None and b.ci_high is not None
-        difference = b.value - a.value
-        low = difference - math.hypot(b.value - b.ci_low, a.ci_high - a.value)
-        high = difference + math.hypot(b.ci_high - b.value, a.value - a.ci_low)
+    low, high = _difference_limits(a, b)
     return Comparison(
         kind, first, last, a, b, low, high, _rank_correlation(series, accuracy), len(series)
+    )
+
+
+def _difference_limits(a: Row, b: Row) -> tuple[float, float]:
+    """Of b - a, by square-and-add; NaN when one of them has no interval."""
+    if a.ci_low is None or a.ci_high is None or b.ci_low is None or b.ci_high is None:
+        return math.nan, math.nan
+    difference = b.value - a.value
+    return (
+        difference - math.hypot(b.value - b.ci_low, a.ci_high - a.value),
+        difference + math.hypot(b.ci_high - b.value, a.value - a.ci_low),
     )
 
 
@@ -117,9 +122,9 @@ def _rank_correlation(series: list[Source], accuracy: BySource) -> float | None:
 def _headline(comparisons: list[Comparison]) -> str:
     verdicts = {c.verdict for c in comparisons}
     if verdicts == {"yes"}:
-        return "Yes, here it does."
+        return "Yes: here, the training data get better."
     if verdicts == {"no"}:
-        return "No, here it makes worse training data."
+        return "No: here, the training data get worse."
     if verdicts == {"not distinguishable"}:
-        return "Not distinguishable: the differences are within their uncertainty."
+        return "Not distinguishable: the differences lie within their uncertainty."
     return "It depends on the prompts."

@@ -40,26 +40,17 @@ CAPTIONS = {
         "distribution; both low, a shifted one. The star is the real test split: what perfect "
         "images would reach.",
     ),
+    "distinguish": (
+        "Can a classifier tell them apart?",
+        "Accuracy of classifiers trained to tell a source from real images. At 50 % they guess. "
+        "The control, real against real, must lie there; otherwise the test itself leaks.",
+    ),
     "transfer_by_probe": (
         "Which part of the image is off?",
         "Each classifier sees only one part of the image, in training and in testing. The further "
         "under the diagonal, the less that part carries over to real images. Compare with the "
         "stars: even real images lose something when seen in part.",
     ),
-    "distinguish": (
-        "Can a classifier tell them apart?",
-        "Accuracy of classifiers trained to tell a source from real images. At 50 % they guess. "
-        "The control, real against real, must lie there; otherwise the test itself leaks.",
-    ),
-}
-
-PROBE_TITLES = {
-    "rgb": "RGB",
-    "structure": "Structure",
-    "texture": "Texture",
-    "low": "Low frequencies",
-    "band": "Frequency band",
-    "high": "High frequencies",
 }
 
 DEFINITIONS = {
@@ -126,7 +117,7 @@ def render(
     data.require_sources(sources)
     architecture = context.get("architecture")
     accuracy = data.synth_to_real(rows, architecture=architecture)
-    data.require("top-1 accuracy on real images", accuracy, [s.name for s in sources[:1]])
+    data.require("top-1 accuracy on real images", accuracy, [])
     main = _main_columns(rows, accuracy, context)
 
     page = _environment().get_template("template.html.j2")
@@ -165,7 +156,11 @@ def _main_columns(rows: list[Row], accuracy: BySource, context: Mapping[str, Any
             Column(name.capitalize(), _variant_note(found), found, percent=name != "density")
         )
     columns.append(
-        Column("Told apart", "real or generated? 50 % is chance", data.distinguish(rows))
+        Column(
+            "Told apart",
+            "real or generated? 50\N{NO-BREAK SPACE}% is chance",
+            data.distinguish(rows),
+        )
     )
     return [column for column in columns if column.rows]
 
@@ -175,16 +170,18 @@ def _probe_columns(rows: list[Row], architecture: str | None) -> list[Column]:
     for probe in data.probes(rows):
         found = data.synth_to_real(rows, probe=probe, architecture=architecture)
         seen = {f"{row.view}, {row.architecture}" for row in found.values()}
-        columns.append(Column(PROBE_TITLES.get(probe, probe), "; ".join(sorted(seen)), found))
+        columns.append(
+            Column(_sentence(data.PROBES.get(probe, probe)), "; ".join(sorted(seen)), found)
+        )
     return columns if len(columns) > 1 else []
 
 
 def _variant_note(found: BySource) -> str:
-    """`density_k5_euclidean` -> "k = 5, euclidean"."""
-    metric = next(iter(found.values())).metric if found else ""
-    return ", ".join(
-        part.replace("k", "k = ") if part[1:].isdigit() else part for part in metric.split("_")[1:]
-    )
+    """`density_k5_euclidean` -> "k = 5, Euclidean"."""
+    if not found:
+        return ""
+    _, k, distance = next(iter(found.values())).metric.split("_", 2)
+    return f"k = {k[1:]}, {distance.replace('euclid', 'Euclid')}"
 
 
 def _figures(figures: Mapping[str, str]) -> list[dict[str, str]]:
@@ -192,7 +189,7 @@ def _figures(figures: Mapping[str, str]) -> list[dict[str, str]]:
     names = sorted(figures, key=lambda n: (order.index(n) if n in order else len(order), n))
     found = []
     for name in names:
-        title, caption = CAPTIONS.get(name, (name.replace("_", " ").capitalize(), ""))
+        title, caption = CAPTIONS.get(name, (_sentence(name.replace("_", " ")), ""))
         uri = _data_uri("image/svg+xml", figures[name].encode())
         found.append({"name": name, "title": title, "caption": caption, "uri": uri})
     return found
@@ -235,7 +232,7 @@ def _range(values: list[int]) -> str:
 
 
 def _number(row: Row, percent: bool = True) -> str:
-    return f"{100 * row.value:.1f} %" if percent else f"{row.value:.2f}"
+    return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%" if percent else f"{row.value:.2f}"
 
 
 def _limits(row: Row, percent: bool = True) -> str:
@@ -260,6 +257,10 @@ def _x(source: Source) -> str:
     return f"released {month} {int(source.x)}"
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -273,4 +274,5 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": _number, "limits": _limits, "points": _points, "x": _x}
+    environment.filters["prompts"] = data.prompt_title
     return environment

@@ -121,7 +121,9 @@ def apply(
 
 def _load(estimator: str) -> Callable[..., npt.NDArray[np.floating]]:
     if estimator not in ESTIMATORS:
-        raise UserError(f"unknown structure estimator `{estimator}`{suggest(str(estimator), ESTIMATORS)}")
+        raise UserError(
+            f"unknown structure estimator `{estimator}`{suggest(str(estimator), ESTIMATORS)}"
+        )
     module, _, name = ESTIMATORS[estimator].partition(":")
     function: Callable[..., npt.NDArray[np.floating]] = getattr(
         importlib.import_module(module), name

@@ -1,0 +1,75 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# A config file is complete in itself: `--configfile mine.yaml` stands in for the default one.
+if not workflow.overwrite_configfiles:
+
+    configfile: f"{workflow.basedir}/config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/real.smk"
+include: "workflow/rules/prompts.smk"
+include: "workflow/rules/generators.smk"
+include: "workflow/rules/composites.smk"
+include: "workflow/rules/views.smk"
+include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/metrics.smk"
+include: "workflow/rules/report.smk"
+
+
+# Targets. `all` and `images` list the shards themselves, so that a deleted one is made again with
+# all that depends on it: Snakemake does not miss a file in the middle of the graph by itself.
+
+
+rule all:
+    """Everything: images, views, studies, figures and the report."""
+    default_target: True
+    input:
+        REPORT,
+        image_shards(),
+        view_shards(),
+
+
+rule images:
+    """All images as they are made: real, synthetic and composite."""
+    input:
+        image_shards(),
+
+
+rule views:
+    """All derived views that the studies use."""
+    input:
+        view_shards(),
+
+
+rule transfer:
+    """Study A: train on synthetic images and test on real ones, and the reverse."""
+    input:
+        transfer_predictions(),
+        distributions(),
+
+
+rule distinguish:
+    """Study C: can classifiers tell real from generated images?"""
+    input:
+        distinguish_predictions(),
+
+
+rule figures:
+    """All figures and contact sheets."""
+    input:
+        rules.write_report.input.figures,
+        rules.write_report.input.sheets,
+
+
+rule report:
+    """The report, one page that opens offline."""
+    input:
+        REPORT,
+
+
+onsuccess:
+    shell("python {SCRIPTS}/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}")

@@ -1,0 +1,1 @@
+"""Text-to-image pipelines and the loop that calls them."""

@@ -1,0 +1,57 @@
+"""Prompts: what each synthetic image is asked to show, and its seed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from synthgap.errors import UserError
+from synthgap.seeds import derive_seed
+
+# The splits of one source must not share samples, so their indices follow one another.
+SPLIT_OFFSET = {"train": 0, "val": 1_000_000, "test": 2_000_000}
+
+
+def make_prompts(
+    kind: str,
+    classes: Sequence[str],
+    captions: dict[int, list[tuple[str, str]]],
+    *,
+    source: str,
+    split: str,
+    samples_per_class: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return one row for each image to generate, interleaved over the classes.
+
+    Args:
+        kind: `classname`, the bare class name, or `caption`, "[class name], [caption]" (paper A,
+            section 4.1).
+        classes: class names by class index.
+        captions: for `caption`, (key, caption) of the real training images by class index; they
+            are used in turn, and anew from the first when there are too few.
+
+    Returns:
+        Rows with key, class_index, class_name, prompt, seed and details.
+    """
+    rows = []
+    for index in range(samples_per_class):
+        for class_index, class_name in enumerate(classes):
+            prompt, details = class_name, {}
+            if kind == "caption":
+                known = captions.get(class_index)
+                if not known:
+                    raise UserError(f"no caption for class {class_name}")
+                # Splits start at different captions, for variety among the small ones.
+                start = (index + SPLIT_OFFSET[split]) % len(known)
+                key, caption = known[start]
+                prompt, details = f"{class_name}, {caption}", {"captioned": key}
+            rows.append(
+                {
+                    "key": f"{class_index:04d}-{index:06d}",
+                    "class_index": class_index,
+                    "class_name": class_name,
+                    "prompt": prompt,
+                    "seed": derive_seed(seed, source, class_name, index + SPLIT_OFFSET[split]),
+                    "details": details,
+                }
+            )
+    return rows

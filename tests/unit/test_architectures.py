@@ -1,0 +1,72 @@
+"""Architectures by specification: what is built, how it is seeded, what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from synthgap.classifiers.architectures import build, build_seeded, features
+from synthgap.errors import UserError
+
+RESNET = {
+    "family": "timm",
+    "name": "resnet18",
+    "options": {"channels": [4, 4, 8, 8], "layers": [1, 1, 1, 1]},
+}
+BAGNET = {
+    "family": "bagnet",
+    "receptive_field": 9,
+    "options": {"layers": [1, 1], "strides": [2, 2], "kernel3": [1, 1], "width": 4},
+}
+
+
+@pytest.mark.parametrize(("spec", "width"), [(RESNET, 8), (BAGNET, 32)])
+def test_features_are_what_enters_the_last_layer(spec: dict, width: int):
+    model = build_seeded(spec, 7, 0).eval()
+    images = torch.randn(2, 3, 32, 32)
+    vectors = features(model, images)
+    assert vectors.shape == (2, width)
+    last = model.get_submodule("fc" if spec is RESNET else "classifier")
+    torch.testing.assert_close(last(vectors), model(images))
+    assert model(images).shape == (2, 7)
+
+
+def test_a_seed_fixes_the_initial_weights_and_leaves_global_randomness_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (build_seeded(BAGNET, 3, seed) for seed in (1, 1, 2))
+    assert torch.rand(1) == expected
+    same = [torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)]
+    assert all(same)
+    assert not torch.equal(next(first.parameters()), next(other.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"family": "keras"}, "'keras' is unknown; choose from timm, bagnet"),
+        ({"family": "timm"}, "needs name"),
+        ({"family": "bagnet", "receptive_field": 9, "name": "x"}, "nothing else"),
+        ({"family": "timm", "name": "resnet81"}, "did you mean .*resnet18"),
+        ({**RESNET, "options": {"layerz": [1]}}, "timm resnet18 cannot be built .*layerz"),
+        ({**RESNET, "options": {"pretrained": True}}, "pretrained cannot be set"),
+        ({**BAGNET, "options": {"depth": 3}}, "bagnet 9 cannot be built .*depth"),
+        ({**BAGNET, "options": [1]}, "must be a mapping"),
+    ],
+)
+def test_wrong_specifications_are_refused(spec: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        build(spec, 10)
+
+
+def test_timm_is_imported_only_for_its_own_architectures():
+    program = (
+        "import sys; import synthgap.classifiers.training;"
+        "from synthgap.classifiers.architectures import build;"
+        f"build({BAGNET!r}, 2);"
+        "sys.exit(', '.join({'timm', 'torchvision', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

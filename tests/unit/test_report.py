@@ -1,0 +1,216 @@
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from made_up_metrics import made_up_rows
+from PIL import Image
+
+from synthgap.errors import UserError
+from synthgap.figures import data, style, transfer_by_generator
+from synthgap.metrics.table import to_table
+from synthgap.report.answer import answer
+from synthgap.report.render import render
+from synthgap.report.sheets import contact_sheet
+
+CONTEXT = {
+    "config_yaml": "study: transfer\nnote: <b>&amp;",
+    "versions": {"numpy": "2.0"},
+    "commands": ["make demo"],
+}
+
+
+def page(rows, figures=None, sheets=(), **context):
+    return render(to_table(rows), figures or {}, sheets, {**CONTEXT, **context})
+
+
+def text_of(html):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def answered(rows):
+    return answer(data.sources(rows), data.synth_to_real(rows))
+
+
+class Resources(HTMLParser):
+    """Whatever a browser would load or run, and whether tags are balanced."""
+
+    VOID = ("meta", "img", "link", "br", "hr", "input")
+
+    def __init__(self, html):
+        super().__init__()
+        self.loaded, self.open, self.alts = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in ("script", "link", "iframe", "object")
+        values = dict(attrs)
+        self.loaded += [values[name] for name in ("src", "href", "srcset") if name in values]
+        if tag == "img":
+            self.alts.append(values["alt"])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else():
+    rows = made_up_rows()
+    png = io.BytesIO()
+    contact_sheet([("real", np.zeros((2, 8, 8, 3), np.uint8))]).save(png, "PNG")
+    figures = {"transfer_by_generator": style.svg(transfer_by_generator.draw(to_table(rows)))}
+    sheets = [{"title": "Ten <each>", "caption": "Digits.", "png_bytes": png.getvalue()}]
+    html = page(rows, figures, sheets)
+    found = Resources(html)
+    assert not found.open
+    assert all(uri.startswith(("data:image/", "#")) for uri in found.loaded)
+    assert "@import" not in html
+    assert "url(" not in html
+    assert len(found.alts) == 2
+    assert all(found.alts)
+    for uri in found.loaded:
+        if uri.startswith("#"):
+            assert f'id="{uri[1:]}"' in html
+    assert page(rows, figures, sheets) == html
+
+
+def test_every_value_and_limit_appears():
+    rows = made_up_rows()
+    text = text_of(page(rows))
+    for row in rows:
+        if row.metric.startswith("density"):
+            assert f"{row.value:.2f} {row.ci_low:.2f} – {row.ci_high:.2f}" in text
+        else:
+            limits = f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
+            assert f"{100 * row.value:.1f} % {limits}" in text
+
+
+def test_how_numbers_were_made_comes_from_the_rows():
+    rows = [
+        dataclasses.replace(row, settings={**row.settings, "epochs": 12}) for row in made_up_rows()
+    ]
+    seeds = [dataclasses.replace(row, seed=seed) for row in rows for seed in (3, 7)]
+    text = text_of(page([*rows, *seeds]))
+    for fact in (
+        "Metric density_k5_euclidean",
+        "Items averaged over 450",
+        "Encoder resnet-tiny-real",
+        "Training seeds 3, 7",
+        "Epochs 12",
+        "Confidence level 95 %",
+    ):
+        assert fact in text
+
+
+def test_text_from_outside_is_escaped():
+    html = page(made_up_rows(), title="<script>alert(1)</script>")
+    assert "<script>" not in html
+    assert "note: &lt;b&gt;&amp;amp;" in html
+
+
+@pytest.mark.parametrize(
+    ("slope", "verdict", "headline"),
+    [(-0.25, "no", "No:"), (0.25, "yes", "Yes:"), (0.0, "not distinguishable", "Not dist")],
+)
+def test_the_answer_follows_the_numbers(slope, verdict, headline):
+    rows = [dataclasses.replace(row) for row in made_up_rows(slope=slope)]
+    if slope == 0.0:
+        rows = [
+            dataclasses.replace(row, value=0.7, ci_low=0.68, ci_high=0.72)
+            if row.metric == "top1_accuracy"
+            else row
+            for row in rows
+        ]
+    got = answered(rows)
+    assert {c.verdict for c in got.comparisons} == {verdict}
+    assert got.headline.startswith(headline)
+    text = text_of(page(rows))
+    assert got.headline in text
+    assert f"With caption prompts: {verdict} ." in text
+
+
+def test_the_answer_says_when_prompts_disagree():
+    up, down = made_up_rows(slope=0.25), made_up_rows(slope=-0.25)
+    rows = [
+        a if a.settings.get("prompts") == "caption" else b for a, b in zip(up, down, strict=True)
+    ]
+    assert [c.verdict for c in answered(rows).comparisons] == ["no", "yes"]
+    assert "It depends on the prompts." in page(rows)
+
+
+def test_the_difference_is_squared_and_added():
+    rows = made_up_rows()
+    comparison = answered(rows).comparisons[0]
+    accuracy = data.synth_to_real(rows)
+    expected = accuracy["flow-g4-classname"].value - accuracy["flow-g1-classname"].value
+    assert comparison.difference == pytest.approx(expected)
+    assert comparison.high - comparison.difference == pytest.approx(0.02 * 2**0.5)
+    assert comparison.difference - comparison.low == pytest.approx(0.02 * 2**0.5)
+
+
+def test_without_intervals_nothing_is_claimed():
+    rows = [dataclasses.replace(row, ci_low=None, ci_high=None) for row in made_up_rows()]
+    assert answered(rows).headline.startswith("Not distinguishable")
+    assert "unknown" in page(rows)
+
+
+def test_one_generator_gives_no_answer():
+    rows = made_up_rows([("only", 1.0)])
+    assert answered(rows) is None
+    assert "nothing can be compared" in page(rows)
+
+
+def test_release_dates_read_as_dates_with_a_rank_correlation():
+    rows = made_up_rows(
+        [("a", 2022.8), ("b", 2023.5), ("c", 2024.5), ("d", 2025.0)], "release date"
+    )
+    text = text_of(page(rows))
+    assert "Do newer generators make better training data?" in text
+    assert "released October 2022" in text
+    assert "rank correlation with release date is −1.00" in text
+
+
+@pytest.mark.parametrize("key", sorted(CONTEXT))
+def test_a_missing_context_key_is_named(key):
+    context = {name: value for name, value in CONTEXT.items() if name != key}
+    with pytest.raises(UserError, match=key):
+        render(to_table(made_up_rows()), {}, [], context)
+
+
+def test_an_empty_table_is_refused():
+    with pytest.raises(UserError, match="no rows with a synthetic source"):
+        page([])
+
+
+def test_contact_sheet_repeats_pixels():
+    images = np.random.default_rng(0).integers(0, 256, size=(3, 8, 6, 3), dtype=np.uint8)
+    sheet = contact_sheet([("real", images), ("flow", images[:1])], scale=5, columns=2)
+    pixels = np.asarray(sheet)
+    assert sheet.mode == "RGB"
+    left = sheet.width - 2 * (30 + 4)
+    enlarged = images.repeat(5, axis=1).repeat(5, axis=2)
+    np.testing.assert_array_equal(pixels[4:44, left : left + 30], enlarged[0])
+    np.testing.assert_array_equal(pixels[4:44, left + 34 : left + 64], enlarged[1])
+    np.testing.assert_array_equal(pixels[48:88, left : left + 30], enlarged[0])
+    assert (pixels[48:88, left + 34 :] == 255).all()
+    assert (pixels[4:44, : left - 4] < 128).any()  # the label
+    assert isinstance(sheet, Image.Image)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        ([], {}),
+        ([("a", np.zeros((1, 8, 8, 3)))], {}),
+        ([("a", np.zeros((1, 8, 8), np.uint8))], {}),
+        ([("a", np.zeros((1, 8, 8, 3), np.uint8)), ("b", np.zeros((1, 9, 8, 3), np.uint8))], {}),
+        ([("a", np.zeros((1, 8, 8, 3), np.uint8))], {"scale": 0}),
+        ([("a", np.zeros((1, 8, 8, 3), np.uint8))], {"columns": 0}),
+    ],
+)
+def test_bad_sheets_are_refused(rows, options):
+    with pytest.raises(UserError, match="contact sheet"):
+        contact_sheet(rows, **options)

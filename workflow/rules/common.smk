@@ -1,0 +1,142 @@
+# Paths, targets and wildcard constraints. What a file name means is said here and nowhere else.
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from synthgap.config import SPLITS, parse as parse_config
+from synthgap.digest import code_digest
+from synthgap.errors import UserError
+
+try:
+    CONFIG = parse_config(config, " and ".join(map(str, workflow.configfiles)))
+except UserError as error:
+    sys.exit(str(error))
+
+# Jobs run the Python that runs Snakemake, unless a software environment puts its own first.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+RESULTS = CONFIG.results
+SCRATCH = CONFIG.scratch_folder
+IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
+TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
+COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
+SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
+PAIRS = [f"real+{source}" for source in ["real", *CONFIG.sources]]
+METRICS = f"{RESULTS}/metrics.parquet"
+REPORT = f"{RESULTS}/report.html"
+FIGURES = [
+    "transfer_by_generator",
+    "transfer_by_probe",
+    "density_coverage",
+    "transfer_asymmetry",
+    "distinguish",
+]
+
+
+def any_of(names):
+    return "|".join(map(re.escape, names))
+
+
+wildcard_constraints:
+    source=any_of(SOURCES),
+    synthetic=any_of(CONFIG.sources),
+    dataset=any_of(SOURCES + PAIRS),
+    split=any_of(SPLITS),
+    view=any_of(["rgb", *CONFIG.views]),
+    derived=any_of(CONFIG.views) or "-",
+    pattern=any_of(CONFIG.composites) or "-",
+    classifier=any_of(CONFIG.classifiers),
+    trained=any_of(CONFIG.trained_models) or "-",
+    figure=any_of(FIGURES),
+    seed=r"\d+",
+    shard=r"\d{5}",
+
+
+def shard_count(source, split):
+    return (CONFIG.synthetic if source in CONFIG.sources else CONFIG.real).shards[split]
+
+
+def shards(source, split, view="rgb"):
+    folder = IMAGES.format(source=source, split=split, view=view)
+    return [f"{folder}/{shard:05d}.tar" for shard in range(shard_count(source, split))]
+
+
+def manifest(source, split, view="rgb"):
+    return f"{IMAGES.format(source=source, split=split, view=view)}/manifest.parquet"
+
+
+def captions():
+    return [
+        f"{RESULTS}/captions/train/{shard:05d}.parquet"
+        for shard in range(CONFIG.real.shards.train)
+    ]
+
+
+def tests_of(dataset):
+    """What a classifier trained on a data set is tested on."""
+    if dataset in PAIRS:
+        return [dataset]
+    return ["real", *CONFIG.sources] if dataset == "real" else ["real", dataset]
+
+
+def predictions(dataset, view, classifier, seeds):
+    folder = f"{RESULTS}/predictions/{dataset}/{view}/{classifier}"
+    return [f"{folder}/seed-{seed}.parquet" for seed in seeds]
+
+
+def transfer_predictions():
+    return [
+        path
+        for probe in TRANSFER.probes.values()
+        for source in ["real", *CONFIG.sources]
+        for path in predictions(source, probe.view, probe.classifier, probe.seeds)
+    ]
+
+
+def distinguish_predictions():
+    return [
+        path
+        for pair in PAIRS
+        for path in predictions(
+            pair, DISTINGUISH.view, DISTINGUISH.classifier, DISTINGUISH.seeds
+        )
+    ]
+
+
+def distributions():
+    return [
+        f"{RESULTS}/distribution/{source}.parquet" for source in ["real", *CONFIG.sources]
+    ]
+
+
+def image_shards():
+    """All images as they are made, before any view."""
+    sources = [("real", split) for split in SPLITS]
+    sources += [(source, split) for source in CONFIG.sources for split in SPLITS]
+    sources += [(composite, "train") for composite in COMPOSITES]
+    return [tar for source, split in sources for tar in shards(source, split)]
+
+
+def view_shards():
+    """The views that a study trains and tests in, and those of the gallery."""
+    used = {probe.view for probe in TRANSFER.probes.values()} | {DISTINGUISH.view}
+    gallery = [tar for view in CONFIG.views for tar in shards("real", "test", view)]
+    return gallery + [
+        tar
+        for view in CONFIG.views
+        if view in used
+        for source in ["real", *CONFIG.sources]
+        for split in SPLITS
+        for tar in shards(source, split, view)
+        if tar not in gallery
+    ]
+
+
+def as_json(value):
+    """An option's value; keys sorted, so that their order in the config reruns nothing."""
+    dumped = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    return json.dumps(dumped, sort_keys=True)

@@ -1,0 +1,77 @@
+# Features, distribution metrics, and the one long table.
+
+ENCODER = TRANSFER.probes[TRANSFER.encoder]
+
+
+rule extract_features:
+    input:
+        model=(
+            f"{RESULTS}/classifiers/real/{ENCODER.view}/{ENCODER.classifier}"
+            f"/seed-{ENCODER.seeds[0]}.safetensors"
+        ),
+        manifest=lambda w: manifest(w.source, w.split, ENCODER.view),
+    output:
+        features=f"{RESULTS}/features/{{source}}/{{split}}.parquet",
+    params:
+        threads=CONFIG.classifiers[ENCODER.classifier].threads,
+        code=code_digest("extract_features"),
+    threads: CONFIG.classifiers[ENCODER.classifier].threads
+    log:
+        f"{RESULTS}/logs/extract_features/{{source}}-{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/extract_features/{{source}}-{{split}}.tsv"
+    shell:
+        "python {SCRIPTS}/extract_features.py --model {input.model} --manifest {input.manifest}"
+        " --threads {params.threads} --features {output.features} --log {log}"
+
+
+rule measure_distribution:
+    input:
+        real=f"{RESULTS}/features/real/train.parquet",
+        # The control: how real test images, which are no training images, come out.
+        other=lambda w: (
+            f"{RESULTS}/features/{w.source}/{'test' if w.source == 'real' else 'train'}.parquet"
+        ),
+    output:
+        metrics=f"{RESULTS}/distribution/{{source}}.parquet",
+    params:
+        samples=TRANSFER.distribution_samples,
+        neighbours=TRANSFER.neighbours,
+        seed=CONFIG.seed,
+        encoder=f"real-{TRANSFER.encoder}-{ENCODER.classifier}",
+        about=lambda w: as_json(CONFIG.about_source(w.source)),
+        view=ENCODER.view,
+        code=code_digest("measure_distribution"),
+    log:
+        f"{RESULTS}/logs/measure_distribution/{{source}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_distribution/{{source}}.tsv"
+    shell:
+        "python {SCRIPTS}/measure_distribution.py --real {input.real} --other {input.other}"
+        " --source {wildcards.source} --about {params.about:q} --encoder {params.encoder}"
+        " --view {params.view} --samples {params.samples} --neighbours {params.neighbours}"
+        " --seed {params.seed} --metrics {output.metrics} --log {log}"
+
+
+rule collect_metrics:
+    input:
+        transfer=transfer_predictions(),
+        distinguish=distinguish_predictions(),
+        distributions=distributions(),
+    output:
+        metrics=METRICS,
+    params:
+        probes=as_json({name: p.model_dump() for name, p in TRANSFER.probes.items()}),
+        sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
+        folder=f"{RESULTS}/predictions",
+        seed=CONFIG.seed,
+        code=code_digest("collect_metrics"),
+    log:
+        f"{RESULTS}/logs/collect_metrics.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_metrics.tsv"
+    shell:
+        "python {SCRIPTS}/collect_metrics.py --transfer {input.transfer}"
+        " --distinguish {input.distinguish} --distributions {input.distributions}"
+        " --probes {params.probes:q} --sources {params.sources:q} --folder {params.folder}"
+        " --seed {params.seed} --metrics {output.metrics} --log {log}"

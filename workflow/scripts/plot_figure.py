@@ -1,0 +1,26 @@
+"""Draw one figure from the metrics table."""
+
+import argparse
+import importlib
+
+from synthgap.atomic import write_text
+from synthgap.figures.style import svg
+from synthgap.job import command, input_path, output_path, run
+from synthgap.metrics.table import read
+
+
+def options() -> argparse.ArgumentParser:
+    parser = command(__doc__)
+    parser.add_argument("--metrics", type=input_path, required=True)
+    parser.add_argument("--name", required=True, help="a module of synthgap.figures")
+    parser.add_argument("--figure", type=output_path, required=True, help="SVG to write")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    figure = importlib.import_module(f"synthgap.figures.{args.name}")
+    write_text(args.figure, svg(figure.draw(read(args.metrics))))
+
+
+if __name__ == "__main__":
+    run(options(), main)

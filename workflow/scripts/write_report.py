@@ -1,0 +1,55 @@
+"""Write the report: one HTML page that opens offline."""
+
+import argparse
+import importlib.metadata
+
+import yaml
+
+from synthgap.atomic import write_text
+from synthgap.job import command, input_path, json_object, output_path, run
+from synthgap.metrics.table import read
+from synthgap.report.render import render
+
+SHEETS = {
+    "contact-sources": (
+        "What the sources look like",
+        "The first test images of each source; columns go through the classes in turn.",
+    ),
+    "contact-views": (
+        "What each view keeps",
+        "The same real images in each view. Classifiers are trained and tested in one view.",
+    ),
+    "contact-composites": (
+        "CutMix composites",
+        "Real training images, each with a part from an image of another class.",
+    ),
+}
+LIBRARIES = ("synthgap", "torch", "diffusers", "transformers", "timm", "numpy", "scikit-learn")
+
+
+def options() -> argparse.ArgumentParser:
+    parser = command(__doc__)
+    parser.add_argument("--metrics", type=input_path, required=True)
+    parser.add_argument("--figures", type=input_path, nargs="+", required=True, help="SVG")
+    parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
+    parser.add_argument("--config", type=json_object, required=True, help="the whole config")
+    parser.add_argument("--report", type=output_path, required=True)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    sheets = []
+    for path in args.sheets:
+        title, caption = SHEETS[path.stem]
+        sheets.append({"title": title, "caption": caption, "png_bytes": path.read_bytes()})
+    context = {
+        "config_yaml": yaml.safe_dump(args.config, sort_keys=False),
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "commands": ["make demo", "snakemake report", "snakemake --forcerun write_report report"],
+    }
+    figures = {path.stem: path.read_text() for path in args.figures}
+    write_text(args.report, render(read(args.metrics), figures, sheets, context))
+
+
+if __name__ == "__main__":
+    run(options(), main)
