@@ -72,4 +72,6 @@ rule report:
 
 
 onsuccess:
-    shell("python {SCRIPTS}/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}")
+    shell(
+        "python $SYNTHGAP_SCRIPTS/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}"
+    )

@@ -4,6 +4,7 @@ Light on purpose: the Snakefile imports it, and nothing else of the library.
 """
 
 import datetime
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -344,10 +345,12 @@ class Config(Section):
         for name, generator in self.generators.items():
             if generator.trained is not None:
                 _refer(f"generators.{name}.trained", generator.trained, self.trained_models)
-        uses = {f"studies.transfer.probes.{n}": p for n, p in self.studies.transfer.probes.items()}
-        for where, probe in {**uses, "studies.distinguish": self.studies.distinguish}.items():
-            _refer(f"{where}.view", probe.view, ["rgb", *self.views])
-            _refer(f"{where}.classifier", probe.classifier, self.classifiers)
+        uses: dict[str, Probe | Distinguish] = {"studies.distinguish": self.studies.distinguish}
+        for name, probe in self.studies.transfer.probes.items():
+            uses[f"studies.transfer.probes.{name}"] = probe
+        for where, use in uses.items():
+            _refer(f"{where}.view", use.view, ["rgb", *self.views])
+            _refer(f"{where}.classifier", use.classifier, self.classifiers)
         if "rgb" in self.views:
             raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
         return self
@@ -388,7 +391,8 @@ def _explain(problem: dict[str, Any], raw: dict[str, Any]) -> str:
     if kind == "union_tag_invalid":
         tag = problem["ctx"]["tag"]
         known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"  {key}.{problem['ctx']['discriminator'].strip(chr(39))}: no `{tag}`{suggest(tag, known)}"
+        field = problem["ctx"]["discriminator"].strip("'")
+        return f"  {key}.{field}: no `{tag}`{suggest(tag, known)}"
     if kind == "missing":
         return f"  {key}: missing"
     if kind == "value_error":
@@ -410,7 +414,7 @@ def _fields_at(location: tuple[Any, ...]) -> list[str]:
         for option in options:
             option = _resolve(option, schema)
             # A mapping with checked keys has its values' schema under the keys' pattern.
-            values = next(iter(option.get("patternProperties", {}).values()), {})
+            values: dict[str, Any] = next(iter(option.get("patternProperties", {}).values()), {})
             found = option.get("properties", {}).get(part) or values
             if not found and part in _tags(option):
                 found = option
@@ -449,3 +453,7 @@ def load(path: Path) -> Config:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a config is a mapping of keys, see config/README.md")
     return parse(raw, str(path))
+
+
+if __name__ == "__main__":  # `make schema`
+    print(json.dumps(json_schema(), indent=1))

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 from synthgap import __version__
@@ -36,11 +36,11 @@ RECORDED_LIBRARIES = (
 )
 
 
-class InputPath(Path):
+class InputPath(PosixPath):
     """An option that names a file or folder to read."""
 
 
-class OutputPath(Path):
+class OutputPath(PosixPath):
     """An option that names a file to write."""
 
 
@@ -79,12 +79,12 @@ def command(description: str | None) -> argparse.ArgumentParser:
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the options, call `main`, log what was read, written and how long it took.
 
-    A `UserError`, a full disk and an interruption each end in one line on standard error and in
-    the log, without a stack trace. Exits with status 1 (130 when interrupted).
+    With a log file, only errors (and a progress bar) go to standard error: many jobs share it. A
+    `UserError`, a full disk and an interruption each end in
+    one line there and in the log, without a stack trace. Exits with status 1 (130 when interrupted).
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[logging.StreamHandler(sys.stderr)]
-    )
+    terminal = logging.StreamHandler(sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[terminal])
     started = time.monotonic()
     try:
         args = parser.parse_args()
@@ -92,6 +92,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             handler = logging.FileHandler(args.log, mode="w")
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
+            terminal.setLevel(logging.ERROR)
         log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
         main(args)
         for value in vars(args).values():

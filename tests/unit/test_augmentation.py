@@ -40,7 +40,7 @@ def test_flip_mirrors_half_of_the_images():
 
 
 def test_cutmix_pastes_one_box_and_tells_its_share():
-    images, labels = ramps(16), torch.arange(16)
+    images, labels = ramps(16, side=32), torch.arange(16)
     shares = []
     for seed in range(200):
         mixed, pasted, share = cutmix_batch(images, labels, generator(seed))

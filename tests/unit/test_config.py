@@ -34,21 +34,41 @@ def test_schema_file_is_current():
             "generators.flow-g1.guidence_scale: unknown key; did you mean `guidance_scale`?",
         ),
         (["generators", "flow-g1", "steps"], "12", "generators.flow-g1.steps: input should be a"),
-        (["generators", "flow-g1", "trained"], "flw", "no `flw` in this config; did you mean `flow`?"),
+        (
+            ["generators", "flow-g1", "trained"],
+            "flw",
+            "no `flw` in this config; did you mean `flow`?",
+        ),
         (["generators", "flow-g1", "model"], "x/y", "generators.flow-g1: give exactly one of"),
-        (["views", "low", "halfwidth"], 3, "views.low.halfwidth: unknown key; did you mean `half_width`?"),
-        (["views", "low", "kind"], "lowpass", "views.low.kind: no `lowpass`; did you mean `low_pass`?"),
-        (["views", "low", "half_width"], 3.5, "views.low.half_width: input should be a valid integer"),
+        (
+            ["views", "low", "halfwidth"],
+            3,
+            "views.low.halfwidth: unknown key; did you mean `half_width`?",
+        ),
+        (
+            ["views", "low", "kind"],
+            "lowpass",
+            "views.low.kind: no `lowpass`; did you mean `low_pass`?",
+        ),
+        (
+            ["views", "low", "half_width"],
+            3.5,
+            "views.low.half_width: input should be a valid integer",
+        ),
         (["views", "band", "high"], 1, "views.band: `low` (2) must be below `high` (1)"),
         (["views", "rgb"], {"kind": "center_crop", "size": 9}, "views.rgb: `rgb` is the images"),
-        (["classifiers", "resnet", "recipe"], {"epoch": 3}, "recipe.epoch: unknown key; did you mean `epochs`?"),
+        (
+            ["classifiers", "resnet", "recipe"],
+            {"epoch": 3},
+            "recipe.epoch: unknown key; did you mean `epochs`?",
+        ),
         (["real", "dataset"], "imagefolder", "real: `folder` is needed"),
         (["real", "test_fraction"], 0.95, "real: val_fraction + test_fraction must leave"),
         (["composites"], ["thirds"], "composites.0: input should be 'half'"),
         (["studies", "transfer", "probes", "low", "view"], "lwo", "did you mean `low`?"),
         (["studies", "distinguish", "classifier"], "resnt", "did you mean `resnet`?"),
     ],
-)  # fmt: skip
+)
 def test_bad_key_is_named(keys, value, said):
     raw = copy.deepcopy(DEFAULT)
     node = raw

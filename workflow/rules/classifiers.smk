@@ -1,7 +1,5 @@
 # Classifiers: trained on one data set, tested on others. A pair of sources is a data set too.
 
-MODEL = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
-
 
 rule pair_sources:
     input:
@@ -9,18 +7,20 @@ rule pair_sources:
         second=lambda w: manifest(w.second, w.split, w.view),
     output:
         manifest=f"{RESULTS}/images/real+{{second}}/{{split}}/{{view}}/manifest.parquet",
-    wildcard_constraints:
-        second=any_of(["real", *CONFIG.sources]),
-    params:
-        images=lambda w: DISTINGUISH.images_per_class[w.split],
-        seed=CONFIG.seed,
-        code=code_digest("pair_sources"),
     log:
         f"{RESULTS}/logs/pair_sources/{{second}}-{{split}}-{{view}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pair_sources/{{second}}-{{split}}-{{view}}.tsv"
+    wildcard_constraints:
+        second=any_of(["real", *CONFIG.sources]),
+    conda:
+        ENVIRONMENT
+    params:
+        images=lambda w: DISTINGUISH.images_per_class[w.split],
+        seed=CONFIG.seed,
+        code=code_digest("pair_sources"),
     shell:
-        "python {SCRIPTS}/pair_sources.py --first {input.first} --second {input.second}"
+        "python $SYNTHGAP_SCRIPTS/pair_sources.py --first {input.first} --second {input.second}"
         " --names real {wildcards.second} --images-per-class {params.images} --seed {params.seed}"
         " --manifest {output.manifest} --log {log}"
 
@@ -30,44 +30,49 @@ rule train_classifier:
         train=lambda w: manifest(w.dataset, "train", w.view),
         val=lambda w: manifest(w.dataset, "val", w.view),
     output:
-        model=f"{MODEL}.safetensors",
-        history=f"{MODEL}.json",
-    params:
-        architecture=lambda w: as_json(CONFIG.classifiers[w.classifier].architecture),
-        recipe=lambda w: as_json(CONFIG.classifiers[w.classifier].recipe),
-        threads=lambda w: CONFIG.classifiers[w.classifier].threads,
-        scratch=f"{SCRATCH}/train_classifier/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}",
-        code=code_digest("train_classifier"),
-    threads: lambda w: CONFIG.classifiers[w.classifier].threads
+        model=f"{CLASSIFIER}.safetensors",
+        history=f"{CLASSIFIER}.json",
     log:
         f"{RESULTS}/logs/train_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: lambda w: CONFIG.classifiers[w.classifier].threads
+    params:
+        architecture=lambda w: as_json(CONFIG.classifiers[w.classifier].architecture),
+        recipe=lambda w: as_json(CONFIG.classifiers[w.classifier].recipe),
+        threads=lambda w: CONFIG.classifiers[w.classifier].threads,
+        checkpoint_seconds=CONFIG.checkpoint_seconds,
+        scratch=f"{SCRATCH}/train_classifier/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}",
+        code=code_digest("train_classifier"),
     shell:
-        "python {SCRIPTS}/train_classifier.py --train {input.train} --val {input.val}"
+        "python $SYNTHGAP_SCRIPTS/train_classifier.py --train {input.train} --val {input.val}"
         " --architecture {params.architecture:q} --recipe {params.recipe:q}"
         " --seed {wildcards.seed} --threads {params.threads}"
-        " --checkpoint-seconds {CONFIG.checkpoint_seconds} --scratch {params.scratch}"
+        " --checkpoint-seconds {params.checkpoint_seconds} --scratch {params.scratch}"
         " --model {output.model} --history {output.history} --log {log}"
 
 
 rule evaluate_classifier:
     input:
-        model=f"{MODEL}.safetensors",
+        model=f"{CLASSIFIER}.safetensors",
         tests=lambda w: [manifest(test, "test", w.view) for test in tests_of(w.dataset)],
     output:
         predictions=f"{RESULTS}/predictions/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}.parquet",
+    log:
+        f"{RESULTS}/logs/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: lambda w: CONFIG.classifiers[w.classifier].threads
     params:
         tests=lambda w, input: [
             f"{test}={path}" for test, path in zip(tests_of(w.dataset), input.tests)
         ],
         threads=lambda w: CONFIG.classifiers[w.classifier].threads,
         code=code_digest("evaluate_classifier"),
-    threads: lambda w: CONFIG.classifiers[w.classifier].threads
-    log:
-        f"{RESULTS}/logs/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.tsv"
     shell:
-        "python {SCRIPTS}/evaluate_classifier.py --model {input.model} --test {params.tests:q}"
+        "python $SYNTHGAP_SCRIPTS/evaluate_classifier.py --model {input.model} --test {params.tests:q}"
         " --threads {params.threads} --predictions {output.predictions} --log {log}"

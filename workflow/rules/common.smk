@@ -15,14 +15,21 @@ try:
 except UserError as error:
     sys.exit(str(error))
 
-# Jobs run the Python that runs Snakemake, unless a software environment puts its own first.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# Jobs run the Python that runs Snakemake, unless a software environment puts its own first. They
+# get these by the environment, as an absolute path in a command would rerun all in another checkout.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    PYTHONPATH=str(Path(workflow.basedir, "src")),
+    SYNTHGAP_SCRIPTS=str(Path(workflow.basedir, "workflow", "scripts")),
+)
 
-SCRIPTS = Path(workflow.basedir, "workflow", "scripts")
+ENVIRONMENT = f"{workflow.basedir}/envs/synthgap.yaml"
 RESULTS = CONFIG.results
 SCRATCH = CONFIG.scratch_folder
 IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
+CLASSIFIER = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
 TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
+ENCODER = TRANSFER.probes[TRANSFER.encoder]
 COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
 SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
 PAIRS = [f"real+{source}" for source in ["real", *CONFIG.sources]]
@@ -35,6 +42,7 @@ FIGURES = [
     "transfer_asymmetry",
     "distinguish",
 ]
+SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
 
 
 def any_of(names):
@@ -71,9 +79,18 @@ def manifest(source, split, view="rgb"):
 
 def captions():
     return [
-        f"{RESULTS}/captions/train/{shard:05d}.parquet"
-        for shard in range(CONFIG.real.shards.train)
+        f"{RESULTS}/captions/train/{shard:05d}.parquet" for shard in range(CONFIG.real.shards.train)
     ]
+
+
+def generator_of(source):
+    return CONFIG.generators[CONFIG.sources[source][0]]
+
+
+def pipeline_of(source):
+    """The pipeline folder that the workflow makes, or nothing where the model is from outside."""
+    trained = generator_of(source).trained
+    return f"{RESULTS}/models/{trained}" if trained else []
 
 
 def tests_of(dataset):
@@ -101,16 +118,21 @@ def distinguish_predictions():
     return [
         path
         for pair in PAIRS
-        for path in predictions(
-            pair, DISTINGUISH.view, DISTINGUISH.classifier, DISTINGUISH.seeds
-        )
+        for path in predictions(pair, DISTINGUISH.view, DISTINGUISH.classifier, DISTINGUISH.seeds)
     ]
 
 
 def distributions():
-    return [
-        f"{RESULTS}/distribution/{source}.parquet" for source in ["real", *CONFIG.sources]
-    ]
+    return [f"{RESULTS}/distribution/{source}.parquet" for source in ["real", *CONFIG.sources]]
+
+
+def sheet_rows(sheet):
+    """The manifests that a contact sheet shows, by label."""
+    if sheet == "sources":
+        return {source: manifest(source, "test") for source in ["real", *CONFIG.sources]}
+    if sheet == "composites":
+        return {source: manifest(source, "train") for source in COMPOSITES}
+    return {view: manifest("real", "test", view) for view in ["rgb", *CONFIG.views]}
 
 
 def image_shards():

@@ -8,17 +8,19 @@ rule composite_images:
         tar=ensure(f"{RESULTS}/images/cutmix-{{pattern}}/train/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/cutmix-{{pattern}}/train/rgb/{{shard}}.parquet",
         facts=f"{RESULTS}/images/cutmix-{{pattern}}/train/rgb/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/composite_images/{{pattern}}-{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/composite_images/{{pattern}}-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         seed=CONFIG.seed,
         shards=CONFIG.real.shards.train,
         image_format=CONFIG.real.image_format,
         code=code_digest("composite_images"),
-    log:
-        f"{RESULTS}/logs/composite_images/{{pattern}}-{{shard}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/composite_images/{{pattern}}-{{shard}}.tsv"
     shell:
-        "python {SCRIPTS}/composite_images.py --manifest {input.manifest}"
+        "python $SYNTHGAP_SCRIPTS/composite_images.py --manifest {input.manifest}"
         " --pattern {wildcards.pattern} --seed {params.seed} --shard {wildcards.shard}"
         " --shards {params.shards} --image-format {params.image_format}"
         " --tar {output.tar} --log {log}"

@@ -1,27 +1,31 @@
 # Features, distribution metrics, and the one long table.
 
-ENCODER = TRANSFER.probes[TRANSFER.encoder]
-
 
 rule extract_features:
     input:
-        model=(
-            f"{RESULTS}/classifiers/real/{ENCODER.view}/{ENCODER.classifier}"
-            f"/seed-{ENCODER.seeds[0]}.safetensors"
+        model="{}.safetensors".format(
+            CLASSIFIER.format(
+                dataset="real",
+                view=ENCODER.view,
+                classifier=ENCODER.classifier,
+                seed=ENCODER.seeds[0],
+            )
         ),
         manifest=lambda w: manifest(w.source, w.split, ENCODER.view),
     output:
         features=f"{RESULTS}/features/{{source}}/{{split}}.parquet",
-    params:
-        threads=CONFIG.classifiers[ENCODER.classifier].threads,
-        code=code_digest("extract_features"),
-    threads: CONFIG.classifiers[ENCODER.classifier].threads
     log:
         f"{RESULTS}/logs/extract_features/{{source}}-{{split}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/extract_features/{{source}}-{{split}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.classifiers[ENCODER.classifier].threads
+    params:
+        threads=CONFIG.classifiers[ENCODER.classifier].threads,
+        code=code_digest("extract_features"),
     shell:
-        "python {SCRIPTS}/extract_features.py --model {input.model} --manifest {input.manifest}"
+        "python $SYNTHGAP_SCRIPTS/extract_features.py --model {input.model} --manifest {input.manifest}"
         " --threads {params.threads} --features {output.features} --log {log}"
 
 
@@ -34,6 +38,12 @@ rule measure_distribution:
         ),
     output:
         metrics=f"{RESULTS}/distribution/{{source}}.parquet",
+    log:
+        f"{RESULTS}/logs/measure_distribution/{{source}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_distribution/{{source}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         samples=TRANSFER.distribution_samples,
         neighbours=TRANSFER.neighbours,
@@ -42,12 +52,8 @@ rule measure_distribution:
         about=lambda w: as_json(CONFIG.about_source(w.source)),
         view=ENCODER.view,
         code=code_digest("measure_distribution"),
-    log:
-        f"{RESULTS}/logs/measure_distribution/{{source}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/measure_distribution/{{source}}.tsv"
     shell:
-        "python {SCRIPTS}/measure_distribution.py --real {input.real} --other {input.other}"
+        "python $SYNTHGAP_SCRIPTS/measure_distribution.py --real {input.real} --other {input.other}"
         " --source {wildcards.source} --about {params.about:q} --encoder {params.encoder}"
         " --view {params.view} --samples {params.samples} --neighbours {params.neighbours}"
         " --seed {params.seed} --metrics {output.metrics} --log {log}"
@@ -60,18 +66,19 @@ rule collect_metrics:
         distributions=distributions(),
     output:
         metrics=METRICS,
-    params:
-        probes=as_json({name: p.model_dump() for name, p in TRANSFER.probes.items()}),
-        sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
-        folder=f"{RESULTS}/predictions",
-        seed=CONFIG.seed,
-        code=code_digest("collect_metrics"),
     log:
         f"{RESULTS}/logs/collect_metrics.log",
     benchmark:
         f"{RESULTS}/benchmarks/collect_metrics.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        probes=as_json({name: p.model_dump() for name, p in TRANSFER.probes.items()}),
+        sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
+        seed=CONFIG.seed,
+        code=code_digest("collect_metrics"),
     shell:
-        "python {SCRIPTS}/collect_metrics.py --transfer {input.transfer}"
+        "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
         " --distinguish {input.distinguish} --distributions {input.distributions}"
-        " --probes {params.probes:q} --sources {params.sources:q} --folder {params.folder}"
+        " --probes {params.probes:q} --sources {params.sources:q}"
         " --seed {params.seed} --metrics {output.metrics} --log {log}"

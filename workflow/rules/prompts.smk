@@ -6,15 +6,17 @@ rule caption_images:
         tar=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.tar",
     output:
         captions=f"{RESULTS}/captions/{{split}}/{{shard}}.parquet",
-    params:
-        captioner=as_json(CONFIG.captioner),
-        code=code_digest("caption_images", f"synthgap.captioners.{CONFIG.captioner.kind}"),
     log:
         f"{RESULTS}/logs/caption_images/{{split}}-{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/caption_images/{{split}}-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        captioner=as_json(CONFIG.captioner),
+        code=code_digest("caption_images", f"synthgap.captioners.{CONFIG.captioner.kind}"),
     shell:
-        "python {SCRIPTS}/caption_images.py --tar {input.tar} --captioner {params.captioner:q}"
+        "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar} --captioner {params.captioner:q}"
         " --captions {output.captions} --log {log}"
 
 
@@ -24,17 +26,19 @@ rule write_prompts:
         captions=lambda w: captions() if CONFIG.sources[w.synthetic][1] == "caption" else [],
     output:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
+    log:
+        f"{RESULTS}/logs/write_prompts/{{synthetic}}-{{split}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_prompts/{{synthetic}}-{{split}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         kind=lambda w: CONFIG.sources[w.synthetic][1],
         samples=lambda w: CONFIG.synthetic.samples_per_class[w.split],
         seed=CONFIG.seed,
         code=code_digest("write_prompts"),
-    log:
-        f"{RESULTS}/logs/write_prompts/{{synthetic}}-{{split}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/write_prompts/{{synthetic}}-{{split}}.tsv"
     shell:
-        "python {SCRIPTS}/write_prompts.py --kind {params.kind} --index {input.index}"
+        "python $SYNTHGAP_SCRIPTS/write_prompts.py --kind {params.kind} --index {input.index}"
         " --captions {input.captions} --source {wildcards.synthetic} --split {wildcards.split}"
         " --samples-per-class {params.samples} --seed {params.seed}"
         " --prompts {output.prompts} --log {log}"

@@ -4,16 +4,18 @@
 rule index_real:
     output:
         index=f"{RESULTS}/real/index.parquet",
-    params:
-        dataset=as_json(CONFIG.real),
-        seed=CONFIG.seed,
-        code=code_digest("index_real"),
     log:
         f"{RESULTS}/logs/index_real.log",
     benchmark:
         f"{RESULTS}/benchmarks/index_real.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        dataset=as_json(CONFIG.real),
+        seed=CONFIG.seed,
+        code=code_digest("index_real"),
     shell:
-        "python {SCRIPTS}/index_real.py --dataset {params.dataset:q} --seed {params.seed}"
+        "python $SYNTHGAP_SCRIPTS/index_real.py --dataset {params.dataset:q} --seed {params.seed}"
         " --index {output.index} --log {log}"
 
 
@@ -24,16 +26,18 @@ rule prepare_real:
         tar=ensure(f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.parquet",
         facts=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.json",
-    params:
-        dataset=as_json(CONFIG.real),
-        shards=lambda w: CONFIG.real.shards[w.split],
-        code=code_digest("prepare_real"),
     log:
         f"{RESULTS}/logs/prepare_real/{{split}}-{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_real/{{split}}-{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        dataset=as_json(CONFIG.real),
+        shards=lambda w: CONFIG.real.shards[w.split],
+        code=code_digest("prepare_real"),
     shell:
-        "python {SCRIPTS}/prepare_real.py --index {input.index} --dataset {params.dataset:q}"
+        "python $SYNTHGAP_SCRIPTS/prepare_real.py --index {input.index} --dataset {params.dataset:q}"
         " --split {wildcards.split} --shard {wildcards.shard} --shards {params.shards}"
         " --tar {output.tar} --log {log}"
 
@@ -43,6 +47,12 @@ rule gather_shards:
         tars=lambda w: shards(w.source, w.split, w.view),
     output:
         manifest=f"{IMAGES}/manifest.parquet",
+    log:
+        f"{RESULTS}/logs/gather_shards/{{source}}-{{split}}-{{view}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gather_shards/{{source}}-{{split}}-{{view}}.tsv"
+    conda:
+        ENVIRONMENT
     params:
         max_failed=lambda w: (
             CONFIG.generators[CONFIG.sources[w.source][0]].max_failed
@@ -50,10 +60,6 @@ rule gather_shards:
             else CONFIG.real.max_unreadable
         ),
         code=code_digest("gather_shards"),
-    log:
-        f"{RESULTS}/logs/gather_shards/{{source}}-{{split}}-{{view}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/gather_shards/{{source}}-{{split}}-{{view}}.tsv"
     shell:
-        "python {SCRIPTS}/gather_shards.py --tars {input.tars} --max-failed {params.max_failed}"
+        "python $SYNTHGAP_SCRIPTS/gather_shards.py --tars {input.tars} --max-failed {params.max_failed}"
         " --manifest {output.manifest} --log {log}"

@@ -1,31 +1,21 @@
 # Figures, contact sheets and the page that people open.
 
 
-def sheet_rows(sheet):
-    """The manifests that a contact sheet shows, a row each."""
-    if sheet == "sources":
-        return {source: manifest(source, "test") for source in ["real", *CONFIG.sources]}
-    if sheet == "composites":
-        return {source: manifest(source, "train") for source in COMPOSITES}
-    return {view: manifest("real", "test", view) for view in ["rgb", *CONFIG.views]}
-
-
-SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
-
-
 rule plot_figure:
     input:
         metrics=METRICS,
     output:
         figure=f"{RESULTS}/figures/{{figure}}.svg",
-    params:
-        code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     log:
         f"{RESULTS}/logs/plot_figure/{{figure}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/plot_figure/{{figure}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     shell:
-        "python {SCRIPTS}/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
+        "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
         " --figure {output.figure} --log {log}"
 
 
@@ -34,17 +24,19 @@ rule draw_contact_sheet:
         manifests=lambda w: list(sheet_rows(w.sheet).values()),
     output:
         sheet=f"{RESULTS}/figures/contact-{{sheet}}.png",
-    wildcard_constraints:
-        sheet=any_of(SHEETS),
-    params:
-        labels=lambda w: list(sheet_rows(w.sheet)),
-        code=code_digest("draw_contact_sheet"),
     log:
         f"{RESULTS}/logs/draw_contact_sheet/{{sheet}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw_contact_sheet/{{sheet}}.tsv"
+    wildcard_constraints:
+        sheet=any_of(SHEETS),
+    conda:
+        ENVIRONMENT
+    params:
+        labels=lambda w: list(sheet_rows(w.sheet)),
+        code=code_digest("draw_contact_sheet"),
     shell:
-        "python {SCRIPTS}/draw_contact_sheet.py --manifests {input.manifests}"
+        "python $SYNTHGAP_SCRIPTS/draw_contact_sheet.py --manifests {input.manifests}"
         " --labels {params.labels:q} --sheet {output.sheet} --log {log}"
 
 
@@ -55,13 +47,15 @@ rule write_report:
         sheets=expand(f"{RESULTS}/figures/contact-{{sheet}}.png", sheet=SHEETS),
     output:
         report=REPORT,
-    params:
-        config=as_json(CONFIG),
-        code=code_digest("write_report"),
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/write_report.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        config=as_json(CONFIG),
+        code=code_digest("write_report"),
     shell:
-        "python {SCRIPTS}/write_report.py --metrics {input.metrics} --figures {input.figures}"
+        "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --sheets {input.sheets} --config {params.config:q} --report {output.report} --log {log}"

@@ -23,7 +23,6 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--transfer", type=input_path, nargs="+", required=True)
     parser.add_argument("--distinguish", type=input_path, nargs="+", required=True)
     parser.add_argument("--distributions", type=input_path, nargs="+", required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="above all predictions")
     parser.add_argument("--probes", type=json_object, required=True, help="view, classifier, seeds")
     parser.add_argument("--sources", type=json_object, required=True, help="what is known of each")
     parser.add_argument("--seed", type=int, required=True)
@@ -33,7 +32,7 @@ def options() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     found: list[Row] = []
-    transfer = read_predictions(args.transfer, args.folder)
+    transfer = read_predictions(args.transfer)
     for name, probe in args.probes.items():
         for (dataset, view, classifier), seeds in transfer.items():
             if (view, classifier) != (probe["view"], probe["classifier"]):
@@ -50,9 +49,7 @@ def main(args: argparse.Namespace) -> None:
                     "architecture": classifier,
                 }
                 found += accuracy(correct, where, about, args.seed)
-    for (dataset, view, classifier), seeds in read_predictions(
-        args.distinguish, args.folder
-    ).items():
+    for (dataset, view, classifier), seeds in read_predictions(args.distinguish).items():
         for correct in by_test(seeds).values():
             first, second = dataset.split("+")
             where = {
@@ -70,11 +67,11 @@ def main(args: argparse.Namespace) -> None:
     log.info("%d numbers", len(found))
 
 
-def read_predictions(paths: list[Path], folder: Path) -> dict[Run, dict[int, pa.Table]]:
-    """Return prediction tables by run and seed; the path says which run a file is of."""
+def read_predictions(paths: list[Path]) -> dict[Run, dict[int, pa.Table]]:
+    """Return prediction tables by run and seed, which the last four parts of a path name."""
     found: dict[Run, dict[int, pa.Table]] = {}
     for path in dict.fromkeys(paths):
-        dataset, view, classifier, seed = Path(path).relative_to(folder).with_suffix("").parts
+        dataset, view, classifier, seed = Path(path).with_suffix("").parts[-4:]
         table = pq.read_table(path, columns=["test_source", "key", "correct"])
         found.setdefault((dataset, view, classifier), {})[int(seed.removeprefix("seed-"))] = table
     return found

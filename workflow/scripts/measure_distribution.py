@@ -1,10 +1,11 @@
-"""Measure how a source's images lie among real training images: density, coverage, precision, recall.
+"""Measure how a source's images lie among real training images.
 
-Features come from one encoder. Both sides give the same number of images to every comparison, as
-these metrics depend on it.
+Density, coverage, precision and recall (Naeem et al. 2020), on features of one encoder. Both
+sides give the same number of images to every comparison, as these metrics depend on it.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -57,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
         pq.write_table(to_table(rows), part)
 
 
-def read_features(path: argparse.Namespace, samples: int) -> NDArray[np.float32]:
+def read_features(path: Path, samples: int) -> NDArray[np.float32]:
     """Return the first `samples` features; manifests are interleaved, so classes are even."""
     features = pq.read_table(path, columns=["feature"])["feature"].combine_chunks()
     if len(features) < samples:

@@ -57,8 +57,8 @@ def main(args: argparse.Namespace) -> None:
         if len(failed) > real["max_unreadable"]:
             listed = "\n  ".join(row["status"] for row in failed[:10])
             raise UserError(
-                f"{len(failed)} of {len(rows)} real images cannot be read; repair or remove them, or "
-                f"allow some with real.max_unreadable ({real['max_unreadable']} now):\n  {listed}"
+                f"{len(failed)} of {len(rows)} real images cannot be read; repair or remove them, "
+                f"or raise real.max_unreadable ({real['max_unreadable']} now):\n  {listed}"
             )
         shard.facts = facts(
             args,

@@ -110,8 +110,8 @@ def split_dataset(
     all of them.
 
     Returns:
-        Rows with key, name, class_index, class_name, split and seed (for views that draw); class indices follow the order
-        in which class names first appear.
+        Rows with key, name, class_index, class_name, split and seed (for views that draw); class
+        indices follow the order in which class names first appear.
 
     Raises:
         UserError: a class with too few images to be in each split.

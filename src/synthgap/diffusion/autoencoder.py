@@ -83,5 +83,6 @@ def train_autoencoder(
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor, batch_size: int) -> Tensor:
     """Return scaled latents (the posterior's mean) of images (n, 3, height, width) in [-1, 1]."""
-    means = [vae.encode(part).latent_dist.mean for part in images.split(batch_size)]
-    return torch.cat(means) * vae.config.scaling_factor
+    parts = torch.split(images, batch_size)
+    latents: Tensor = torch.cat([vae.encode(part).latent_dist.mean for part in parts])
+    return latents * float(vae.config.scaling_factor)

@@ -1,0 +1,61 @@
+# `make demo` runs the whole pipeline, `make test` the tests; each sets up what it needs first.
+
+PYTHON ?= python3
+VENV := .venv
+UV := uv==0.13.9
+# Jobs and tools come from the virtual environment, whatever is active.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.ready ## a virtual environment in .venv, exactly as the lock file says
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make setup PYTHON=python3.11")'
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "This Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Setting up $(VENV) (some 6 GB, a few minutes the first time)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode -r requirements.lock
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: setup ## the embedded default, from real images to results/report.html
+	snakemake --quiet rules
+
+.PHONY: test
+test: setup ## all tests
+	pytest -n 2 --dist worksteal
+
+.PHONY: lint
+lint: setup ## style, types, workflow
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+.PHONY: format
+format: setup ## put code in the project's style
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow/rules
+
+.PHONY: schema
+schema: setup ## the config's JSON schema, after a change of src/synthgap/config.py
+	python -m synthgap.config > workflow/schemas/config.schema.json
+
+.PHONY: lock
+lock: setup ## the lock file, after a change of the dependencies in pyproject.toml
+	uv pip compile pyproject.toml --extra dev --extra slurm --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --quiet -o requirements.lock
+
+.PHONY: clean
+clean: ## remove the results (the virtual environment stays)
+	rm -rf results
