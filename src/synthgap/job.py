@@ -93,7 +93,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
             terminal.setLevel(logging.ERROR)
-        log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
+            log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
         main(args)
         for value in vars(args).values():
             for path in value if isinstance(value, list) else [value]:

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import evaluate_classifier
+import extract_features
 import train_classifier
 from synthgap.classifiers.evaluation import extract, load, predict
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
@@ -124,7 +126,13 @@ def test_a_killed_training_ends_in_the_same_bytes(data, trained, tmp_path):
     assert not checkpoint.parent.exists()
 
 
-def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path):
+def in_place(module, words: list[str], out: Path) -> pa.Table:
+    """Run a command once more in this process, with another output file."""
+    module.main(module.options().parse_args([*words[2:-1], str(out)]))
+    return pq.read_table(out)
+
+
+def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path, monkeypatch):
     out = tmp_path / "predictions.parquet"
     tests = [f"second={data['test']}", f"first={data['val']}"]
     model_path = trained / "model.safetensors"
@@ -146,25 +154,34 @@ def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path
         table["probability_of_class"].to_numpy(), expected[np.arange(37), shown], atol=1e-6
     )
 
-    again = tmp_path / "again.parquet"
-    evaluate_classifier.main(evaluate_classifier.options().parse_args([*words[2:-1], str(again)]))
-    assert again.read_bytes() == out.read_bytes()
+    in_place(evaluate_classifier, words, tmp_path / "again.parquet")
+    assert (tmp_path / "again.parquet").read_bytes() == out.read_bytes()
+    monkeypatch.setattr(evaluate_classifier, "BATCH", 8)
+    parts = in_place(evaluate_classifier, words, tmp_path / "parts.parquet")
+    exact = ["test_source", "key", "class_index", "predicted", "correct"]
+    assert parts.select(exact) == table.select(exact)
+    probabilities = [t["probability_of_class"].to_numpy() for t in (parts, table)]
+    np.testing.assert_allclose(*probabilities, atol=1e-6)
 
 
-def test_features_are_those_of_the_model_in_order(data, trained, tmp_path):
+def test_features_are_those_of_the_model_in_order(data, trained, tmp_path, monkeypatch):
     out = tmp_path / "features.parquet"
     model_path, manifest = trained / "model.safetensors", Manifest(data["test"])
-    succeed(
-        command(
-            "extract_features", model=model_path, manifest=data["test"], threads=1, features=out
-        )
+    words = command(
+        "extract_features", model=model_path, manifest=data["test"], threads=1, features=out
     )
+    succeed(words)
     table = pq.read_table(out)
     assert str(table.schema.field("feature").type) == "fixed_size_list<element: float>[32]"
     assert table["key"].to_pylist() == manifest.table["key"].to_pylist()
     assert table["class_index"].to_pylist() == manifest.class_indices.tolist()
     expected = extract(load(model_path)[0], manifest.images(), 21)
     np.testing.assert_allclose(np.array(table["feature"].to_pylist()), expected, atol=1e-5)
+
+    monkeypatch.setattr(extract_features, "BATCH", 8)
+    parts = in_place(extract_features, words, tmp_path / "parts.parquet")
+    assert parts.select(["key", "class_index"]) == table.select(["key", "class_index"])
+    np.testing.assert_allclose(np.array(parts["feature"].to_pylist()), expected, atol=1e-5)
 
 
 def test_a_mistake_is_told_in_one_line(data, trained, tmp_path):

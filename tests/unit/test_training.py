@@ -10,7 +10,7 @@ import torch
 from synthgap.checkpoint import Checkpoint
 from synthgap.classifiers.architectures import build_seeded
 from synthgap.classifiers.evaluation import extract, load, normalise, predict, save
-from synthgap.classifiers.training import Batches, Recipe, learning_rate, train
+from synthgap.classifiers.training import Batch, Batches, Recipe, _loss, learning_rate, train
 from synthgap.errors import UserError
 
 SPEC = {
@@ -100,6 +100,49 @@ def test_global_randomness_neither_matters_nor_changes(tmp_path):
     again, _ = run(tmp_path / "b", RECIPE)
     assert torch.rand(1) == expected
     assert same_weights(first, again)
+
+
+def test_each_epoch_has_randomness_of_its_own(tmp_path, monkeypatch):
+    orders, states = [], []
+    epoch = Batches.epoch
+
+    def recorded(self: Batches, seed: int, device: torch.device):
+        states.append(torch.get_rng_state().tolist())  # what dropout would draw from
+        for batch in epoch(self, seed, device):
+            orders.append(batch.labels.tolist())
+            yield batch
+
+    monkeypatch.setattr(Batches, "epoch", recorded)
+    for attempt in (1, 2):
+        torch.manual_seed(attempt)
+        run(tmp_path, PLAIN)
+    assert orders[:16] == orders[16:]
+    assert states[:4] == states[4:]
+    assert len({str(orders[start : start + 4]) for start in range(0, 16, 4)}) == 4
+    assert len({str(state) for state in states}) == 4
+
+
+def test_weight_decay_spares_biases_and_norms(tmp_path):
+    model = build_seeded(SPEC, 2, 0)
+    last = model.get_submodule("classifier")
+    torch.nn.init.ones_(last.bias)
+    before = last.weight.norm()
+    recipe = Recipe.from_mapping(PLAIN | {"optimizer": "adamw", "epochs": 1, "weight_decay": 50.0})
+    data = (*red_or_dark(8, 1), *red_or_dark(8, 2))
+    train(model, *data, recipe, 0, Checkpoint(tmp_path, 1e9), CPU)
+    # One step at rate 0.01 shrinks by half what decays, and moves the rest by 0.01 at most.
+    assert last.weight.norm() < 0.7 * before
+    assert (last.bias - 1).abs().max() < 0.02
+
+
+def test_the_loss_after_cutmix_weighs_both_labels_by_their_share():
+    logits, labels, pasted = torch.randn(3, 2), torch.tensor([0, 1, 0]), torch.tensor([1, 1, 0])
+    own, other = (
+        _loss(logits, Batch(torch.zeros(3), shown, shown, 1.0), 0.1) for shown in (labels, pasted)
+    )
+    mixed = _loss(logits, Batch(torch.zeros(3), labels, pasted, 0.25), 0.1)
+    torch.testing.assert_close(mixed, 0.25 * own + 0.75 * other)
+    torch.testing.assert_close(own, torch.nn.CrossEntropyLoss(label_smoothing=0.1)(logits, labels))
 
 
 def test_the_weights_of_the_lowest_validation_loss_are_kept(tmp_path):

@@ -58,10 +58,11 @@ class BagNet(nn.Module):
         layers: blocks of each stage.
         strides: stride of each stage's first block.
         width: channels of the stem; stage i has `4 * width * 2**i` of them.
-        kernel3: how many blocks of each stage, from its first, have a 3x3 convolution.
+        kernel3: how many blocks of each stage, from its first, have a 3x3 convolution; None
+            stands for the published ones, as many as there are stages.
 
-    The defaults are the published networks. For small images, fewer stages (`layers=(1, 1)`,
-    `strides=(2, 2)`, `kernel3=(1, 1)`: receptive field 9) leave more positions.
+    The defaults are the published networks. For small images, fewer strides leave more positions:
+    `layers=(1, 1), strides=(2, 2)` has a receptive field of 9 too.
 
     Raises:
         UserError: settings of different lengths, or that give another receptive field.
@@ -78,7 +79,7 @@ class BagNet(nn.Module):
     ) -> None:
         super().__init__()
         if kernel3 is None:
-            kernel3 = _published_kernel3(receptive_field)
+            kernel3 = _published_kernel3(receptive_field)[: len(layers)]
         _check(layers, strides, kernel3, receptive_field)
         self.receptive_field = receptive_field
         self.num_classes = num_classes

@@ -258,7 +258,7 @@ def _train_epoch(
                 group["lr"] = learning_rate(recipe, epoch * len(batches) + index, len(batches))
             loss = _loss(model(batch.images), batch, recipe.label_smoothing)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if recipe.gradient_clip:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
             optimizer.step()

@@ -63,7 +63,7 @@ def _load(model: str, revision: str | None, dtype: str) -> DiffusionPipeline:
         )
     try:
         return DiffusionPipeline.from_pretrained(
-            model, revision=revision, torch_dtype=getattr(torch, dtype), use_safetensors=True
+            model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
         )
     except OSError as error:
         raise UserError(

@@ -1,0 +1,233 @@
+"""Training a small text-to-image model and generating with it, killed and undisturbed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from diffusers import DiffusionPipeline, PixArtAlphaPipeline
+
+from synthgap.config import TrainedModel
+from synthgap.data.shards import Sample, ShardWriter, gather, read_rows
+from synthgap.diffusion.tokenizer import make_tokenizer
+from synthgap.errors import UserError
+from synthgap.generators.generation import generate_resumably
+from synthgap.generators.pipeline import TextToImage
+from synthgap.prompts import make_prompts
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+SMALL = TrainedModel(
+    autoencoder_channels=[8, 8], latent_channels=2, autoencoder_steps=6, width=32, layers=1,
+    text_width=16, text_layers=1, steps=12, batch_size=4, max_tokens=12,
+)  # fmt: skip
+OPTIONS = {
+    "steps": 2, "guidance_scale": 2.0, "image_size": 16, "batch_size": 2, "dtype": "float32",
+    "image_format": "png", "revision": None,
+    "arguments": {
+        "max_sequence_length": 12, "use_resolution_binning": False, "clean_caption": False,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Eight images of two classes, with captions: a manifest and a captions file."""
+    folder = tmp_path_factory.mktemp("real")
+    rng = np.random.default_rng(0)
+    samples = [Sample(f"{i % 2:04d}-{i:06d}", i % 2, ("zero", "one")[i % 2]) for i in range(8)]
+    with ShardWriter(folder / "00000.tar", "png") as shard:
+        for sample in samples:
+            shard.add(sample, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    gather([shard.tar], folder / "manifest.parquet")
+    captions = [{"key": s.key, "caption": "a thin stroke"} for s in samples]
+    pq.write_table(pa.Table.from_pylist(captions), folder / "captions.parquet")
+    return folder
+
+
+def train_command(real, scratch, pipeline):
+    return [
+        sys.executable, SCRIPTS / "train_generator.py",
+        "--manifest", real / "manifest.parquet", "--captions", real / "captions.parquet",
+        "--model", SMALL.model_dump_json(), "--checkpoint-seconds", "0",
+        "--scratch", scratch, "--pipeline", pipeline,
+    ]  # fmt: skip
+
+
+def kill_when(command, happened):
+    """Start a command and kill it with SIGKILL as soon as `happened()`; it must not finish."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def pipeline(real, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "flow"
+    scratch = folder.with_name("scratch")
+    subprocess.run(train_command(real, scratch, folder), check=True, capture_output=True)
+    assert not scratch.exists()
+    return folder
+
+
+def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
+    command = train_command(real, tmp_path / "scratch", tmp_path / "flow")
+    kill_when(command, lambda: any((tmp_path / "scratch").glob("*/flow/checkpoint.pt")))
+    assert not (tmp_path / "flow").exists()
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "going on after" in result.stderr
+    assert contents(tmp_path / "flow") == contents(pipeline)
+
+
+def test_saved_pipeline_is_a_stock_one(pipeline):
+    loaded = DiffusionPipeline.from_pretrained(pipeline)
+    assert type(loaded) is PixArtAlphaPipeline
+    assert not list(pipeline.rglob("*.bin"))
+    assert not list(pipeline.rglob("*.py"))
+
+
+def test_tokenizer_knows_its_words_and_spells_others():
+    tokenizer = make_tokenizer(["zero, a thin stroke", "one"], 12)
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("zero, a thick stroke")["input_ids"])
+    assert pieces[:3] == ["▁zero", ",", "▁a"]
+    assert "".join(pieces).replace("▁", " ") == " zero, a thick stroke</s>"
+    assert "<unk>" not in pieces
+
+
+def test_image_depends_on_its_own_prompt_and_seed_only(pipeline):
+    model = TextToImage(str(pipeline), OPTIONS, "cpu")
+    together = model.generate(["zero", "one", "zero, a thin stroke"], [1, 2, 3])
+    alone = model.generate(["one"], [2])[0]
+    assert together.shape == (3, 16, 16, 3)
+    assert np.abs(together[1] - alone).max() < 1 / 255
+    assert np.abs(model.generate(["one"], [3])[0] - alone).max() > 1 / 255
+    assert np.array_equal(model.generate(["one"], [2])[0], alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"arguments": {"true_cfg_scale": 4.0}}, "takes no argument `true_cfg_scale`"),
+        ({"arguments": {"num_inference_step": 4}}, "did you mean `num_inference_steps`"),
+    ],
+)
+def test_arguments_the_pipeline_does_not_take_are_named(pipeline, change, said):
+    with pytest.raises(UserError, match=said):
+        TextToImage(str(pipeline), OPTIONS | change, "cpu")
+
+
+def test_folder_that_is_no_pipeline_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"is no diffusers pipeline: it has no model_index\.json"):
+        TextToImage(str(tmp_path), OPTIONS, "cpu")
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    rows = make_prompts(
+        "classname", ["zero", "one"], {}, source="tiny-classname", split="train",
+        samples_per_class=5, seed=0,
+    )  # fmt: skip
+    table = pa.Table.from_pylist([row | {"details": json.dumps(row["details"])} for row in rows])
+    pq.write_table(table, tmp_path / "prompts.parquet")
+    return tmp_path / "prompts.parquet"
+
+
+def generate_command(prompts, pipeline, scratch, tar, **options):
+    return [
+        sys.executable, SCRIPTS / "generate_images.py", "--prompts", prompts, "--model", pipeline,
+        "--generator", json.dumps(OPTIONS | options), "--shard", "0", "--shards", "1",
+        "--max-failed", "0", "--threads", "1", "--scratch", scratch, "--tar", tar,
+    ]  # fmt: skip
+
+
+def test_killed_generation_goes_on_to_the_same_shard(pipeline, prompts, tmp_path):
+    undisturbed = tmp_path / "undisturbed.tar"
+    command = generate_command(prompts, pipeline, tmp_path / "s1", undisturbed)
+    subprocess.run(command, check=True, capture_output=True)
+    tar, scratch = tmp_path / "killed.tar", tmp_path / "s2"
+    command = generate_command(prompts, pipeline, scratch, tar)
+    kill_when(command, lambda: any(scratch.glob("*/batch-*.parquet")))
+    assert not tar.exists()
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "going on after" in result.stderr
+    assert tar.read_bytes() == undisturbed.read_bytes()
+    assert (
+        tar.with_suffix(".parquet").read_bytes() == undisturbed.with_suffix(".parquet").read_bytes()
+    )
+    assert not scratch.exists()
+
+
+def test_other_settings_do_not_take_up_old_batches(pipeline, prompts, tmp_path):
+    scratch, tar = tmp_path / "scratch", tmp_path / "00000.tar"
+    kill_when(
+        generate_command(prompts, pipeline, scratch, tar),
+        lambda: any(scratch.glob("*/batch-*.parquet")),
+    )
+    command = generate_command(prompts, pipeline, scratch, tar, guidance_scale=5.0)
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "going on after" not in result.stderr
+    assert read_rows(tar).num_rows == 10
+
+
+def test_diverged_images_are_recorded(tmp_path):
+    def diverge(prompts, seeds):
+        images = np.zeros((len(prompts), 4, 4, 3), np.float32)
+        images[np.asarray(seeds) == 3] = np.nan
+        return images
+
+    rows = [{"prompt": "", "seed": seed} for seed in range(5)]
+    made = generate_resumably(
+        rows, lambda: diverge, batch_size=2, image_format="png", folder=tmp_path
+    )
+    found = list(made)
+    assert [status == "ok" for status, _ in found] == [True, True, True, False, True]
+
+
+def test_prompts_are_those_of_the_paper_and_seeds_are_their_own():
+    captions = {0: [("k0", "a thin stroke"), ("k1", "a bold stroke")], 1: [("k2", "dim")]}
+    options = {"source": "flow-caption", "samples_per_class": 3, "seed": 0}
+    rows = make_prompts("caption", ["zero", "one"], captions, split="train", **options)
+    assert [row["prompt"] for row in rows[:4]] == [
+        "zero, a thin stroke", "one, dim", "zero, a bold stroke", "one, dim",
+    ]  # fmt: skip
+    assert rows[0]["details"] == {"captioned": "k0"}
+    other = make_prompts("caption", ["zero", "one"], captions, split="test", **options)
+    seeds = [row["seed"] for row in rows + other]
+    assert len(set(seeds)) == len(seeds)
+    more = make_prompts(
+        "caption", ["zero", "one"], captions, split="train", **options | {"samples_per_class": 9}
+    )
+    assert more[:6] == rows
+
+
+def test_empty_prompt_is_what_guidance_compares_with(pipeline):
+    """Guidance 1 must not use the empty prompt, and larger guidance must."""
+    model = TextToImage(str(pipeline), OPTIONS, "cpu")
+    calls = []
+    forward = model.pipeline.transformer.forward
+
+    def count(latents, *args, **kwargs):
+        calls.append(len(latents))
+        return forward(latents, *args, **kwargs)
+
+    model.pipeline.transformer.forward = count
+    model.generate(["one"], [0])
+    model.arguments["guidance_scale"] = 1.0
+    with torch.no_grad():
+        model.generate(["one"], [0])
+    assert calls == [2, 2, 1, 1]

@@ -1,0 +1,136 @@
+"""Shards: what is written is read, whole or not at all."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from synthgap.data.images import decode
+from synthgap.data.shards import (
+    Manifest,
+    Sample,
+    ShardWriter,
+    gather,
+    read_rows,
+    read_shard,
+    tar_members,
+)
+from synthgap.errors import UserError
+
+
+def images(n, side=8, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def samples(n, start=0):
+    names = ("zero", "one")
+    return [
+        Sample(f"{i % 2:04d}-{i:06d}", i % 2, names[i % 2], f"{names[i % 2]}, dim", 7 + i, {"i": i})
+        for i in range(start, start + n)
+    ]
+
+
+def write(tar, pictures, start=0):
+    with ShardWriter(tar, "png") as shard:
+        for sample, picture in zip(samples(len(pictures), start), pictures, strict=True):
+            shard.add(sample, picture)
+        shard.facts = {"images": len(pictures)}
+    return tar
+
+
+def test_samples_come_back(tmp_path):
+    pictures = images(5)
+    tar = write(tmp_path / "00000.tar", pictures)
+    found = [(s, c) for batch in read_shard(tar, batch=2) for s, c in zip(*batch, strict=True)]
+    assert [sample for sample, _ in found] == samples(5)
+    assert np.array_equal(np.stack([decode(content) for _, content in found]), pictures)
+    assert json.loads(tar.with_suffix(".json").read_text()) == {"images": 5}
+
+
+def test_webdataset_reads_our_tars(tmp_path):
+    pictures = images(3)
+    tar = write(tmp_path / "00000.tar", pictures)
+    dataset = webdataset.WebDataset(str(tar), shardshuffle=False).decode("rgb8")
+    found = list(dataset)
+    assert [sample["__key__"] for sample in found] == [sample.key for sample in samples(3)]
+    assert np.array_equal(np.stack([sample["png"] for sample in found]), pictures)
+    assert [sample["cls"] for sample in found] == [0, 1, 0]
+    assert found[1]["txt"] == "one, dim"
+    assert found[1]["json"]["seed"] == 8
+
+
+def test_same_samples_give_the_same_bytes(tmp_path):
+    a, b = (write(tmp_path / name / "00000.tar", images(4)) for name in ("a", "b"))
+    assert a.read_bytes() == b.read_bytes()
+    assert a.with_suffix(".parquet").read_bytes() == b.with_suffix(".parquet").read_bytes()
+
+
+def test_offsets_point_at_the_images(tmp_path):
+    tar = write(tmp_path / "00000.tar", images(3))
+    content, members = tar.read_bytes(), tar_members(tar)
+    for row in read_rows(tar).to_pylist():
+        image = content[row["offset"] : row["offset"] + row["length"]]
+        assert image == members[f"{row['key']}.png"]
+
+
+def test_error_leaves_nothing_visible(tmp_path):
+    def fail():
+        with ShardWriter(tmp_path / "00000.tar", "png") as shard:
+            shard.add(samples(1)[0], images(1)[0])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifest_gathers_shards_in_order(tmp_path):
+    pictures = images(7)
+    tars = [
+        write(tmp_path / "00000.tar", pictures[:4]),
+        write(tmp_path / "00001.tar", pictures[4:], start=4),
+    ]
+    gather(tars, tmp_path / "manifest.parquet")
+    manifest = Manifest(tmp_path / "manifest.parquet")
+    assert manifest.classes == ["zero", "one"]
+    assert manifest.class_indices.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert np.array_equal(manifest.images(), pictures)
+    assert np.array_equal(manifest.images([6, 0]), pictures[[6, 0]])
+
+
+def test_failed_samples_are_counted_and_left_out(tmp_path):
+    with ShardWriter(tmp_path / "00000.tar", "png") as shard:
+        shard.add(samples(1)[0], images(1)[0])
+        shard.add_failed(samples(2)[1], "unreadable cat.jpg")
+    with pytest.raises(UserError, match=r"1 samples failed.*unreadable cat\.jpg"):
+        gather([shard.tar], tmp_path / "manifest.parquet")
+    assert not (tmp_path / "manifest.parquet").exists()
+    gather([shard.tar], tmp_path / "manifest.parquet", max_failed=1)
+    assert len(Manifest(tmp_path / "manifest.parquet")) == 1
+    assert pq.read_table(shard.tar.with_suffix(".parquet")).num_rows == 2
+
+
+def test_damaged_tars_are_named(tmp_path):
+    tar = write(tmp_path / "00000.tar", images(3))
+    gather([tar], tmp_path / "manifest.parquet")
+    tar.write_bytes(tar.read_bytes()[:-1500])
+    with pytest.raises(UserError, match=r"00000\.tar is damaged: it has \d+ bytes"):
+        read_rows(tar)
+    tar.write_bytes(tar.read_bytes()[:600])
+    with pytest.raises(UserError, match=r"00000\.tar is cut short"):
+        Manifest(tmp_path / "manifest.parquet").images()
+    tar.unlink()
+    with pytest.raises(UserError, match="it has 0 bytes"):
+        read_rows(tar)
+
+
+def test_images_of_two_sizes_are_refused(tmp_path):
+    tars = [
+        write(tmp_path / "0.tar", images(2, side=8)),
+        write(tmp_path / "1.tar", images(2, side=9)),
+    ]
+    gather(tars, tmp_path / "manifest.parquet")
+    with pytest.raises(UserError, match="different sizes"):
+        Manifest(tmp_path / "manifest.parquet").images()
