@@ -1,6 +1,5 @@
 """Checkpoints of long training: saved now and then, found again after a kill."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from synthgap.atomic import atomic_path
 class Checkpoint:
     """One state in a scratch folder, replaced atomically.
 
-    The folder must be named after everything that shapes the result (see `synthgap.digest`), so
-    that a state is never taken up by a job with other settings.
+    The folder must be named after everything that shapes the result (`synthgap.job.scratch_folder`
+    does), so that a state is never taken up by a job with other settings.
     """
 
     def __init__(self, folder: Path, every_seconds: float) -> None:
@@ -38,7 +37,3 @@ class Checkpoint:
         with atomic_path(self.path) as part:
             torch.save(state, part)
         self._saved = time.monotonic()
-
-    def clear(self) -> None:
-        """Remove the folder, once the result is written."""
-        shutil.rmtree(self.path.parent, ignore_errors=True)

@@ -95,7 +95,7 @@ class TrainedModel(Section):
     layers: Count = Field(4, description="transformer blocks")
     text_width: Annotated[int, Field(ge=16, multiple_of=4)] = 64
     text_layers: Count = 2
-    max_tokens: Annotated[int, Field(ge=2)] = Field(40, description="longest prompt, in tokens")
+    max_tokens: Annotated[int, Field(ge=2)] = Field(32, description="longest prompt, in tokens")
     steps: Count = Field(800, description="optimiser steps of the flow model")
     batch_size: Count = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -217,10 +217,14 @@ class Recipe(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="after warm-up")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    gradient_clip: Annotated[float, Field(ge=0)] = Field(1.0, description="0 clips nothing")
+    gradient_clip: Annotated[float, Field(ge=0)] = Field(0.0, description="0 clips nothing")
     shift: Annotated[int, Field(ge=0)] = Field(3, description="largest random shift in pixels")
     flip: bool = Field(False, description="mirror half of the images")
+    crop_min_area: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="random resized crop of at least this share of the area; 1 crops nothing"
+    )
     cutmix: bool = Field(False, description="mix patches and labels within a batch")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -13,13 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path, PosixPath
-from typing import Any
+from typing import Any, TextIO
 
 from synthgap import __version__
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
 log = logging.getLogger("synthgap")
+
+_held: list[TextIO] = []  # open as long as the process lives, and so locked
 
 # Libraries whose version can shape a result; each is recorded where a job has loaded it.
 RECORDED_LIBRARIES = (
@@ -80,8 +83,8 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     """Parse the options, call `main`, log what was read, written and how long it took.
 
     With a log file, only errors (and a progress bar) go to standard error: many jobs share it. A
-    `UserError`, a full disk and an interruption each end in
-    one line there and in the log, without a stack trace. Exits with status 1 (130 when interrupted).
+    `UserError`, a full disk and an interruption each end in one line there and in the log, without
+    a stack trace. Exits with status 1 (130 when interrupted).
     """
     terminal = logging.StreamHandler(sys.stderr)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[terminal])
@@ -89,7 +92,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     try:
         args = parser.parse_args()
         if args.log:
-            handler = logging.FileHandler(args.log, mode="w")
+            handler = logging.FileHandler(_own(args.log))
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
             terminal.setLevel(logging.ERROR)
@@ -114,6 +117,25 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     except Exception:
         log.exception("unexpected error")
         sys.exit(1)
+
+
+def _own(path: Path) -> Path:
+    """Take a job's log for this process alone, and empty it.
+
+    When a workflow is killed, its jobs run on. One that is started again meanwhile must not write
+    the same files at the same time, so it waits here until the first is done.
+    """
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning("waiting for an earlier attempt of this job that is still at work")
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
+    file.truncate(0)
+    _held.append(file)
+    return path
 
 
 def _log_path(path: object) -> None:

@@ -69,10 +69,12 @@ rule evaluate_classifier:
     threads: lambda w: CONFIG.classifiers[w.classifier].threads
     params:
         tests=lambda w, input: [
-            f"{test}={path}" for test, path in zip(tests_of(w.dataset), input.tests)
+            word
+            for test, path in zip(tests_of(w.dataset), input.tests)
+            for word in ("--test", f"{test}={path}")
         ],
         threads=lambda w: CONFIG.classifiers[w.classifier].threads,
         code=code_digest("evaluate_classifier"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/evaluate_classifier.py --model {input.model} --test {params.tests:q}"
+        "python $SYNTHGAP_SCRIPTS/evaluate_classifier.py --model {input.model} {params.tests:q}"
         " --threads {params.threads} --predictions {output.predictions} --log {log}"

@@ -8,6 +8,7 @@ model and its history are the same, byte for byte, as without the kill.
 import argparse
 import json
 import logging
+import shutil
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from synthgap.classifiers.evaluation import save, set_up
 from synthgap.classifiers.training import Recipe, train
 from synthgap.data.shards import Manifest
 from synthgap.errors import UserError
-from synthgap.job import command, facts, input_path, json_object, output_path, run
+from synthgap.job import command, facts, input_path, json_object, output_path, run, scratch_folder
 
 log = logging.getLogger("synthgap")
 
@@ -55,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
         )
 
     model = build_seeded(args.architecture, len(training.classes), args.seed)
-    checkpoint = Checkpoint(args.scratch, args.checkpoint_seconds)
+    checkpoint = Checkpoint(scratch_folder(args), args.checkpoint_seconds)
     history = train(
         model,
         training.images(),
@@ -72,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
 
     save(model, args.architecture, training.classes, args.model)
     write_text(args.history, json.dumps(history.as_json(), indent=1) + "\n")
-    checkpoint.clear()
+    shutil.rmtree(args.scratch)
     seconds, images = time.monotonic() - started, recipe.epochs * len(training)
     log.info("facts %s", json.dumps(facts(args, seconds, images, device.type)))
 

@@ -273,11 +273,18 @@ def gather(tars: Sequence[Path], manifest: Path, max_failed: int = 0) -> None:
 
 
 def write_manifest(path: Path, table: pa.Table, classes: Sequence[str] | None = None) -> None:
-    """Write rows of `MANIFEST_SCHEMA` atomically; class names default to those of the rows."""
+    """Write rows of `MANIFEST_SCHEMA` atomically; class names default to those of the rows.
+
+    Raises:
+        UserError: `classes` is not given, and the rows lack a class below their highest one.
+    """
     table = table.cast(MANIFEST_SCHEMA)
     if classes is None:
         pairs = zip(table["class_index"].to_pylist(), table["class_name"].to_pylist(), strict=True)
-        classes = [name for _, name in sorted(set(pairs))]
+        names = dict(pairs)
+        if missing := set(range(max(names, default=-1) + 1)) - names.keys():
+            raise UserError(f"{path}: no readable image of class number {min(missing)}")
+        classes = [names[index] for index in sorted(names)]
     metadata = {"classes": json.dumps(list(classes))}
     with atomic_path(path) as part:
         pq.write_table(table.replace_schema_metadata(metadata), part)

@@ -133,6 +133,10 @@ def train_flow(
     *kinds, (empty_tokens, empty_mask) = tokens
     all_tokens = torch.stack([t for t, _ in kinds])
     all_masks = torch.stack([m for _, m in kinds])
+    # Attention ignores padding, so what no prompt reaches can go: it only costs time.
+    longest = int(all_masks.sum(-1).max())
+    all_tokens, all_masks = all_tokens[..., :longest], all_masks[..., :longest]
+    empty_tokens, empty_mask = empty_tokens[..., :longest], empty_mask[..., :longest]
     parameters = [*transformer.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
