@@ -96,7 +96,7 @@ class TrainedModel(Section):
     text_width: Annotated[int, Field(ge=16, multiple_of=4)] = 64
     text_layers: Count = 2
     max_tokens: Annotated[int, Field(ge=2)] = Field(32, description="longest prompt, in tokens")
-    steps: Count = Field(800, description="optimiser steps of the flow model")
+    steps: Count = Field(600, description="optimiser steps of the flow model")
     batch_size: Count = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     ema_decay: Fraction = 0.995

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from numpy.typing import NDArray
 
 from synthgap.errors import UserError, suggest
@@ -22,6 +24,8 @@ class TextToImage:
     """
 
     def __init__(self, model: str, options: dict[str, Any], device: str) -> None:
+        diffusers_logging.disable_progress_bar()  # of loading; the job shows its own
+        transformers.utils.logging.disable_progress_bar()
         self.pipeline = _load(model, options["revision"], options["dtype"]).to(device)
         self.pipeline.set_progress_bar_config(disable=True)
         side = options["image_size"]
