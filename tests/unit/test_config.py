@@ -85,3 +85,19 @@ def test_missing_key_is_named():
     raw = {key: value for key, value in DEFAULT.items() if key != "real"}
     with pytest.raises(UserError, match="real: missing"):
         config.parse(raw)
+
+
+def test_example_of_the_readme_is_valid():
+    readme = (ROOT / "README.md").read_text()
+    example = readme.split("```yaml\n")[1].split("```")[0]
+    study = config.parse(yaml.safe_load(example), "README.md")
+    assert list(study.sources) == ["sd15-classname", "mine-classname"]
+
+
+def test_every_option_is_documented():
+    documented = (ROOT / "config" / "README.md").read_text()
+    schema = config.json_schema()
+    for section in [schema, *schema["$defs"].values()]:
+        for key in section.get("properties", {}):
+            named = f"`{key}`" in documented or f"{key}:" in documented
+            assert named or key in ("train", "val", "test"), key
