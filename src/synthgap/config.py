@@ -326,6 +326,14 @@ class Config(Section):
             x, x_name = round(generator.released.year + (day - 1) / 365, 3), "release date"
         return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
 
+    def about_probes(self) -> dict[str, Any]:
+        """Return the probes of study `transfer`, each with the options of its view."""
+        options = {name: view.model_dump(mode="json") for name, view in self.views.items()}
+        return {
+            name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
+            for name, probe in self.studies.transfer.probes.items()
+        }
+
     def generator_options(self, name: str) -> dict[str, Any]:
         """Return what `generate_images` needs to know of a generator, defaults resolved."""
         generator = self.generators[name]

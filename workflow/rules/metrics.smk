@@ -73,7 +73,7 @@ rule collect_metrics:
     conda:
         ENVIRONMENT
     params:
-        probes=as_json({name: p.model_dump() for name, p in TRANSFER.probes.items()}),
+        probes=as_json(CONFIG.about_probes()),
         sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
         seed=CONFIG.seed,
         code=code_digest("collect_metrics"),

@@ -41,6 +41,9 @@ def main(args: argparse.Namespace) -> None:
             for test, correct in by_test(chosen).items():
                 synthetic = dataset if dataset != "real" else test
                 about = {"probe": name} | args.sources.get(synthetic, {})
+                if probe["view_options"]:
+                    # The estimator of structure, the half-width of a filter: part of the number.
+                    about["view_options"] = probe["view_options"]
                 where = {
                     "study": "transfer",
                     "train_source": dataset,

@@ -169,11 +169,18 @@ def _probe_columns(rows: list[Row], architecture: str | None) -> list[Column]:
     columns = []
     for probe in data.probes(rows):
         found = data.synth_to_real(rows, probe=probe, architecture=architecture)
-        seen = {f"{row.view}, {row.architecture}" for row in found.values()}
+        seen = {f"{_view(row)}, {row.architecture}" for row in found.values()}
         columns.append(
             Column(_sentence(data.PROBES.get(probe, probe)), "; ".join(sorted(seen)), found)
         )
     return columns if len(columns) > 1 else []
+
+
+def _view(row: Row) -> str:
+    """A row's view with the options that made it: "depth (estimator distance-transform)"."""
+    options = row.settings.get("view_options", {})
+    told = [f"{name} {value}" for name, value in sorted(options.items()) if name != "kind"]
+    return f"{row.view} ({', '.join(told)})" if told else f"{row.view}"
 
 
 def _variant_note(found: BySource) -> str:
