@@ -116,7 +116,7 @@ class Generator(Section):
     guidance_scale: Annotated[float, Field(ge=0)]
     steps: Count = Field(description="inference steps")
     image_size: Annotated[int, Field(ge=8)] | None = Field(
-        None, description="side in pixels; the real images' size by default"
+        None, description="side in pixels that the model renders; stored at the real images' size"
     )
     batch_size: Count = Field(50, description="images a call; recorded, as it moves last digits")
     arguments: dict[str, Scalar] = Field({}, description="further arguments of the pipeline's call")
@@ -341,6 +341,7 @@ class Config(Section):
             mode="json", exclude={"trained", "model", "released", "max_failed", "threads"}
         )
         options["image_size"] = generator.image_size or self.real.image_size
+        options["stored_size"] = self.real.image_size
         if generator.trained is not None:
             # The PixArt pipeline's defaults are for large images and web captions.
             options["arguments"] = {

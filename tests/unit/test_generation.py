@@ -15,6 +15,7 @@ import torch
 from diffusers import DiffusionPipeline, PixArtAlphaPipeline
 
 from synthgap.config import TrainedModel
+from synthgap.data.images import decode
 from synthgap.data.shards import Sample, ShardWriter, gather, read_rows
 from synthgap.diffusion.tokenizer import make_tokenizer
 from synthgap.errors import UserError
@@ -28,8 +29,8 @@ SMALL = TrainedModel(
     text_width=16, text_layers=1, steps=12, batch_size=4, max_tokens=12,
 )  # fmt: skip
 OPTIONS = {
-    "steps": 2, "guidance_scale": 2.0, "image_size": 16, "batch_size": 2, "dtype": "float32",
-    "image_format": "png", "revision": None,
+    "steps": 2, "guidance_scale": 2.0, "image_size": 16, "stored_size": 16, "batch_size": 2,
+    "dtype": "float32", "image_format": "png", "revision": None,
     "arguments": {
         "max_sequence_length": 12, "use_resolution_binning": False, "clean_caption": False,
     },
@@ -192,10 +193,22 @@ def test_diverged_images_are_recorded(tmp_path):
 
     rows = [{"prompt": "", "seed": seed} for seed in range(5)]
     made = generate_resumably(
-        rows, lambda: diverge, batch_size=2, image_format="png", folder=tmp_path
+        rows, lambda: diverge, batch_size=2, size=4, image_format="png", folder=tmp_path
     )
     found = list(made)
     assert [status == "ok" for status, _ in found] == [True, True, True, False, True]
+
+
+def test_images_are_stored_at_the_common_size(tmp_path):
+    def shade(prompts, seeds):
+        return np.full((len(prompts), 8, 8, 3), 0.5, np.float32)
+
+    rows = [{"prompt": "", "seed": 0}]
+    made = generate_resumably(
+        rows, lambda: shade, batch_size=1, size=4, image_format="png", folder=tmp_path
+    )
+    [(_, content)] = made
+    assert np.array_equal(decode(content), np.full((4, 4, 3), 128))
 
 
 def test_prompts_are_those_of_the_paper_and_seeds_are_their_own():

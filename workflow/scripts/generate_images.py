@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> None:
         rows,
         load,
         batch_size=generator["batch_size"],
+        size=generator["stored_size"],
         image_format=generator["image_format"],
         folder=scratch_folder(args),
     )

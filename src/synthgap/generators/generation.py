@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 
 from synthgap.atomic import atomic_path
 from synthgap.data.images import ImageFormat, encode
@@ -23,6 +24,7 @@ def generate_resumably(
     generate: Callable[[], Generate],
     *,
     batch_size: int,
+    size: int,
     image_format: ImageFormat,
     folder: Path,
 ) -> Iterator[tuple[str, bytes | None]]:
@@ -34,6 +36,8 @@ def generate_resumably(
     Args:
         rows: each with `prompt` and `seed`.
         generate: called once, and only if images are missing, to load the model.
+        size: side in pixels of the encoded images; others are resized (bicubic, antialiased), as
+            sources are only comparable, and a filter's width only means the same, at one size.
         folder: keeps finished batches between attempts.
     """
     starts = range(0, len(rows), batch_size)
@@ -47,7 +51,7 @@ def generate_resumably(
             assert model is not None
             batch = rows[start : start + batch_size]
             images = model([row["prompt"] for row in batch], [row["seed"] for row in batch])
-            finished = [_finish(image, image_format) for image in images]
+            finished = [_finish(image, size, image_format) for image in images]
             with atomic_path(file) as part:
                 pq.write_table(pa.Table.from_pylist(finished, BATCH_SCHEMA), part)
             progress.update()
@@ -56,8 +60,11 @@ def generate_resumably(
             yield row["status"], row["image"]
 
 
-def _finish(image: NDArray[np.float32], image_format: ImageFormat) -> dict[str, Any]:
+def _finish(image: NDArray[np.float32], size: int, image_format: ImageFormat) -> dict[str, Any]:
     if not np.isfinite(image).all():
         return {"status": "not a number: sampling diverged", "image": None}
     pixels = np.round(image * 255).clip(0, 255).astype(np.uint8)
+    if pixels.shape[:2] != (size, size):
+        resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
+        pixels = np.asarray(resized)
     return {"status": "ok", "image": encode(pixels, image_format)}

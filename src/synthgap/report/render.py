@@ -76,7 +76,8 @@ DEFINITIONS = {
     ),
 }
 
-_PER_SOURCE = {"generator", "prompts", "x", "x_name", "probe"}
+# Told elsewhere on the page.
+_PER_SOURCE = {"generator", "prompts", "x", "x_name", "probe", "seeds"}
 
 
 @dataclass(frozen=True)
