@@ -35,7 +35,7 @@ demo: setup ## the embedded default, from real images to results/report.html
 
 .PHONY: test
 test: setup ## all tests
-	pytest -n 2 --dist worksteal
+	pytest -n 2 --dist loadgroup
 
 .PHONY: lint
 lint: setup ## style, types, workflow

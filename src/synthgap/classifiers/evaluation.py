@@ -30,6 +30,10 @@ def set_up(threads: int) -> torch.device:
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         return torch.device("cuda")
+    if threads > 1:
+        # With two threads, torch 2.15's oneDNN corrupted memory in the backward pass of narrow
+        # BagNets (a crash in most runs); with one thread, or without oneDNN, none was seen.
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     # The same as `use_deterministic_algorithms`, which would import torch's compiler (1.4 s).
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory before writing it; filling it first costs some 5 % of a training.
