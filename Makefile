@@ -30,7 +30,8 @@ demo: setup ## the embedded default, from real images to results/report.html
 	@mkdir -p .snakemake
 	@exec 9> .snakemake/demo.lock; \
 	flock --nonblock 9 || { echo "Another run, or a job of a killed one, is at work here; waiting for it"; flock 9; }; \
-	[ -z "$$(ls .snakemake/locks 2> /dev/null)" ] || snakemake --unlock --quiet all; \
+	[ ! -e .snakemake/demo.running ] || snakemake --unlock --quiet all; \
+	touch .snakemake/demo.running; trap 'rm -f .snakemake/demo.running' EXIT; \
 	snakemake --quiet rules
 
 .PHONY: test

@@ -1,12 +1,13 @@
 """Checkpoints of long training: saved now and then, found again after a kill."""
 
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from synthgap.atomic import atomic_path
+from synthgap.atomic import write_bytes
 
 
 class Checkpoint:
@@ -34,6 +35,8 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state: tensors, numbers and strings in dicts and lists."""
-        with atomic_path(self.path) as part:
-            torch.save(state, part)
+        # By way of memory: torch tells of a full disk in words that nobody understands.
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_bytes(self.path, content.getvalue())
         self._saved = time.monotonic()

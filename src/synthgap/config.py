@@ -1,6 +1,6 @@
 """The typed configuration: what a config file may say, checked before any job starts.
 
-Light on purpose: the Snakefile imports it, and nothing else of the library.
+Light on purpose: the Snakefile imports it.
 """
 
 import datetime
@@ -13,12 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from synthgap.errors import UserError, suggest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+# Paths go into shell commands and wildcards.
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PromptKind = Literal["classname", "caption"]
 Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Scalar = bool | int | float | str | None
 
 
@@ -105,6 +108,19 @@ class TrainedModel(Section):
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
 
+RESERVED_ARGUMENTS = {
+    "prompt",
+    "generator",
+    "guidance_scale",
+    "height",
+    "num_inference_steps",
+    "num_images_per_prompt",
+    "output_type",
+    "return_dict",
+    "width",
+}
+
+
 class Generator(Section):
     """A text-to-image pipeline and how it is called."""
 
@@ -120,9 +136,8 @@ class Generator(Section):
     )
     batch_size: Count = Field(50, description="images a call; recorded, as it moves last digits")
     arguments: dict[str, Scalar] = Field({}, description="further arguments of the pipeline's call")
-    image_format: Literal["png", "webp", "jpeg"] = "png"
     max_failed: Annotated[int, Field(ge=0)] = Field(
-        0, description="images a split that may fail before its jobs fail"
+        0, description="images a split that may fail before the run stops"
     )
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
@@ -130,6 +145,8 @@ class Generator(Section):
     def _one_model(self) -> Self:
         if (self.trained is None) == (self.model is None):
             raise ValueError("give exactly one of `trained` and `model`")
+        if reserved := RESERVED_ARGUMENTS & self.arguments.keys():
+            raise ValueError(f"arguments: `{min(reserved)}` is set by other keys or the workflow")
         return self
 
 
@@ -162,7 +179,9 @@ class BandView(Section):
     """A band of spatial frequencies (paper C)."""
 
     kind: Literal["band_pass"]
-    low: Count = Field(description="half-width up to which frequencies are removed")
+    low: Annotated[int, Field(ge=0)] = Field(
+        description="half-width up to which frequencies are removed"
+    )
     high: Count = Field(description="half-width up to which frequencies are kept")
     mask: Literal["rectangle", "circle"] = "rectangle"
 
@@ -227,6 +246,12 @@ class Recipe(Section):
     )
     cutmix: bool = Field(False, description="mix patches and labels within a batch")
 
+    @model_validator(mode="after")
+    def _warms_up_within(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError("warmup_epochs must not be above epochs")
+        return self
+
 
 class Classifier(Section):
     """An architecture and the recipe it is trained with."""
@@ -241,7 +266,7 @@ class Probe(Section):
 
     view: Name = Field(description="`rgb` or one of `views`")
     classifier: Name = Field(description="one of `classifiers`")
-    seeds: list[int] = Field([0], min_length=1, description="one training each")
+    seeds: list[Seed] = Field([0], min_length=1, description="one training each")
 
 
 class Transfer(Section):
@@ -267,7 +292,7 @@ class Distinguish(Section):
 
     view: Name = "rgb"
     classifier: Name
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     images_per_class: PerSplit = Field(description="of each side; the same for every pair")
 
 
@@ -282,11 +307,11 @@ class Config(Section):
     """A whole study."""
 
     seed: int = Field(0, description="the study's seed: splits and samples derive theirs from it")
-    results: str = Field("results", description="folder of everything the workflow makes")
-    scratch: str | None = Field(
+    results: FolderName = Field("results", description="folder of everything the workflow makes")
+    scratch: FolderName | None = Field(
         None, description="folder of unfinished work; `.scratch` in `results` by default"
     )
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         30.0, description="time between two checkpoints of a training"
     )
     real: Real
@@ -322,8 +347,9 @@ class Config(Section):
         generator = self.generators[name]
         x, x_name = generator.guidance_scale, "guidance scale"
         if all(other.released for other in self.generators.values()) and generator.released:
-            day = generator.released.timetuple().tm_yday
-            x, x_name = round(generator.released.year + (day - 1) / 365, 3), "release date"
+            # The middle of the day, so that rounding does not move the date.
+            day = generator.released.timetuple().tm_yday - 0.5
+            x, x_name = round(generator.released.year + day / 366, 4), "release date"
         return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
 
     def about_probes(self) -> dict[str, Any]:
@@ -341,7 +367,9 @@ class Config(Section):
             mode="json", exclude={"trained", "model", "released", "max_failed", "threads"}
         )
         options["image_size"] = generator.image_size or self.real.image_size
+        # One size and codec for all sources: a classifier would tell them apart by these.
         options["stored_size"] = self.real.image_size
+        options["image_format"] = self.real.image_format
         if generator.trained is not None:
             # The PixArt pipeline's defaults are for large images and web captions.
             options["arguments"] = {
@@ -364,9 +392,30 @@ class Config(Section):
         for where, use in uses.items():
             _refer(f"{where}.view", use.view, ["rgb", *self.views])
             _refer(f"{where}.classifier", use.classifier, self.classifiers)
+        self._check_sizes()
         if "rgb" in self.views:
             raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
         return self
+
+    def _check_sizes(self) -> None:
+        """Check that what is measured in pixels fits the images."""
+        side = self.real.image_size
+        for name, view in self.views.items():
+            width = getattr(view, "half_width", getattr(view, "high", 0))
+            if width > side // 2:
+                raise ValueError(f"views.{name}: {width} is beyond Nyquist, {side // 2} here")
+            size = getattr(view, "size", 0)
+            if size > side:
+                raise ValueError(f"views.{name}: size {size} is larger than the image, {side}")
+        for name, model in self.trained_models.items():
+            shrink = 2 ** (len(model.autoencoder_channels) - 1)
+            if side % shrink:
+                raise ValueError(
+                    f"trained_models.{name}: {len(model.autoencoder_channels)} levels of "
+                    f"autoencoder_channels need real.image_size to be a multiple of {shrink}"
+                )
+        if self.studies.transfer.neighbours >= self.studies.transfer.distribution_samples:
+            raise ValueError("studies.transfer: neighbours must be below distribution_samples")
 
 
 def _refer(key: str, value: str, known: Any) -> None:

@@ -24,9 +24,12 @@ def code_digest(command: str, *modules: str) -> str:
     seen: set[str] = set()
     while names := names - seen:
         seen |= names
-        names = {name for known in names for name in _imports(_module_path(known))}
+        names = {name for known in names - IGNORED for name in _imports(_module_path(known))}
     paths = [script, *(_module_path(name) for name in sorted(seen - IGNORED))]
-    digests = "".join(_syntax_digest(path) for path in paths)
+    # What lies beside the code of a package that is used, a template say, is part of it.
+    folders = [path.parent for path in paths if path.name == "__init__.py"]
+    data = [f for folder in folders for f in sorted(folder.glob("*.*")) if f.suffix != ".py"]
+    digests = "".join([*map(_syntax_digest, paths), *map(_content_digest, data)])
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
@@ -65,6 +68,11 @@ def _is_module(name: str) -> bool:
 
 
 @cache
+def _content_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@cache
 def _syntax_digest(path: Path) -> str:
     tree = _tree(path)
     for node in ast.walk(tree):
@@ -72,4 +80,4 @@ def _syntax_digest(path: Path) -> str:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()

@@ -108,14 +108,14 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     except KeyboardInterrupt:
         log.error("interrupted; finished work is kept, run the same command to go on")
         sys.exit(130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or "the results or scratch folder"
-        log.error("error: no space left on the disk of %s; free some and run again", where)
-        sys.exit(1)
-    except Exception:
-        log.exception("unexpected error")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or "the results or scratch folder"
+            log.error("error: no space left on the disk of %s; free some and run again", where)
+        elif isinstance(error, OSError) and error.filename:
+            log.error("error: %s: %s", error.filename, error.strerror)
+        else:
+            log.exception("unexpected error")
         sys.exit(1)
 
 
@@ -154,9 +154,10 @@ def scratch_folder(args: argparse.Namespace) -> Path:
     """
     shaping: dict[str, Any] = {"code": code_digest(Path(sys.argv[0]).stem)}
     for name, value in vars(args).items():
-        if name in ("log", "scratch") or isinstance(value, OutputPath):
+        if name in ("log", "scratch", "checkpoint_seconds") or isinstance(value, OutputPath):
             continue
-        shaping[name] = _state(value) if isinstance(value, InputPath) else str(value)
+        values = value if isinstance(value, list) else [value]
+        shaping[name] = [_state(v) if isinstance(v, InputPath) else str(v) for v in values]
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
     folder: Path = args.scratch / digest
     for other in args.scratch.glob("*") if args.scratch.exists() else ():

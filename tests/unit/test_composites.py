@@ -173,3 +173,15 @@ def test_a_rare_other_class_is_found():
 def test_one_class_has_no_partner():
     with pytest.raises(UserError, match="only one class"):
         choose_partner(np.zeros(4, int), 0, 0)
+
+
+def test_turns_give_every_class_every_pattern_evenly():
+    from composite_images import turns_within_class
+    from synthgap.composites import choose_pattern
+
+    for classes in (10, 4, 3):
+        labels = np.tile(np.arange(classes), 40)  # interleaved, as manifests are
+        patterns = [choose_pattern("all", turn) for turn in turns_within_class(labels)]
+        for label in range(classes):
+            of_class = [p for p, c in zip(patterns, labels, strict=True) if c == label]
+            assert {of_class.count(pattern) for pattern in set(of_class)} == {10}

@@ -152,7 +152,7 @@ def generate_command(prompts, pipeline, scratch, tar, **options):
     return [
         sys.executable, SCRIPTS / "generate_images.py", "--prompts", prompts, "--model", pipeline,
         "--generator", json.dumps(OPTIONS | options), "--shard", "0", "--shards", "1",
-        "--max-failed", "0", "--threads", "1", "--scratch", scratch, "--tar", tar,
+        "--threads", "1", "--scratch", scratch, "--tar", tar,
     ]  # fmt: skip
 
 

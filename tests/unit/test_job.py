@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from synthgap.atomic import atomic_path, write_text
+from synthgap.job import InputPath, scratch_folder
 from synthgap.seeds import derive_seed
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -135,3 +137,25 @@ def test_seeds_depend_on_every_part_and_their_borders():
     assert all(0 <= seed < 2**63 for seed in seeds)
     # Fixed for ever: published images were made with it.
     assert seeds[0] == 8309327623153953190
+
+
+def test_unfinished_work_is_known_by_the_state_of_all_that_was_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS / "train_generator.py")])
+    (tmp_path / "model").mkdir()
+    files = [tmp_path / "a.parquet", tmp_path / "model" / "weights"]
+    for file in files:
+        file.write_text("old")
+
+    def folder(**options):
+        args = {"captions": [InputPath(files[0])], "model": InputPath(files[1].parent), "seed": 0}
+        return scratch_folder(Namespace(scratch=tmp_path / "scratch", **args | options))
+
+    first = folder()
+    assert folder() == first
+    assert folder(checkpoint_seconds=7) == first
+    assert folder(seed=1) != first
+    for file in files:
+        before = folder()
+        file.write_text("newer")
+        assert folder() != before
+    assert not first.exists(), "what other settings left must go"

@@ -56,6 +56,16 @@ def test_split_is_stratified_and_disjoint():
         assert all(abs(counts[name] - share * n) <= 1.5 for name, n in totals.items())
 
 
+def test_first_rows_of_a_split_hold_the_classes_evenly():
+    entries = [
+        (f"{c}-{i}", c) for c, n in (("rare", 30), ("usual", 90), ("common", 300)) for i in range(n)
+    ]
+    rows = split_dataset(entries, seed=0, val_fraction=0.1, test_fraction=0.3)
+    for split in ("train", "val", "test"):
+        first = [row["class_name"] for row in rows if row["split"] == split][:9]
+        assert Counter(first) == {"rare": 3, "usual": 3, "common": 3}
+
+
 def test_split_depends_on_the_seed_and_little_on_other_images():
     entries = list(Digits().entries())
     first, again, other = (split_dataset(entries, s, 0.1, 0.3) for s in (0, 0, 1))

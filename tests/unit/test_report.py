@@ -169,7 +169,7 @@ def test_release_dates_read_as_dates_with_a_rank_correlation():
     )
     text = text_of(page(rows))
     assert "Do newer generators make better training data?" in text
-    assert "released October 2022" in text
+    assert "released 2022-10-20" in text
     assert "rank correlation with release date is −1.00" in text
 
 

@@ -23,7 +23,7 @@ def test_scratch_is_empty_in_the_end(finished):
 
 
 def test_each_job_has_a_log_that_tells_what_it_did(finished):
-    log = (finished / "results/logs/generate_images/flow-g2-caption-train-00000.log").read_text()
+    log = (finished / "results/logs/generate_images/flow-g2-caption/train/00000.log").read_text()
     assert "read results/prompts/flow-g2-caption/train.parquet" in log
     assert "wrote results/images/flow-g2-caption/train/rgb/00000.tar" in log
     assert "took " in log

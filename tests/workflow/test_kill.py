@@ -41,7 +41,7 @@ def test_killed_workflow_goes_on_to_the_same_bytes(checkout):
     assert unlocked.returncode == 0, unlocked.stdout
     again = checkout.snakemake("--cores", "1", f"{SHARD}.tar")
     assert again.returncode == 0, again.stdout
-    log = (checkout / "results/logs/generate_images/flow-g2-caption-train-00000.log").read_text()
+    log = (checkout / "results/logs/generate_images/flow-g2-caption/train/00000.log").read_text()
     assert "going on after" in log
     for suffix, content in before.items():
         assert (checkout / f"{SHARD}{suffix}").read_bytes() == content

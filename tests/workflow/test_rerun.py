@@ -80,6 +80,16 @@ def test_moved_checkout_reruns_nothing(checkout, tmp_path):
     assert checkout.planned() == {}
 
 
+def test_options_that_shape_nothing_rerun_nothing(checkout):
+    checkout.edit("tiny.yaml", "checkpoint_seconds: 0", "checkpoint_seconds: 5\nscratch: elsewhere")
+    assert checkout.planned() == {}
+
+
+def test_changed_template_rewrites_the_report_only(checkout):
+    checkout.edit("src/synthgap/report/template.html.j2", "</main>", "<p>More.</p></main>")
+    assert checkout.planned() == {"write_report": 1}
+
+
 def test_new_generator_makes_only_what_is_its_own(checkout):
     checkout.edit(
         "tiny.yaml",

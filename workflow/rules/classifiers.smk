@@ -8,9 +8,9 @@ rule pair_sources:
     output:
         manifest=f"{RESULTS}/images/real+{{second}}/{{split}}/{{view}}/manifest.parquet",
     log:
-        f"{RESULTS}/logs/pair_sources/{{second}}-{{split}}-{{view}}.log",
+        f"{RESULTS}/logs/pair_sources/{{second}}/{{split}}/{{view}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/pair_sources/{{second}}-{{split}}-{{view}}.tsv"
+        f"{RESULTS}/benchmarks/pair_sources/{{second}}/{{split}}/{{view}}.tsv"
     wildcard_constraints:
         second=any_of(["real", *CONFIG.sources]),
     conda:
@@ -33,9 +33,9 @@ rule train_classifier:
         model=f"{CLASSIFIER}.safetensors",
         history=f"{CLASSIFIER}.json",
     log:
-        f"{RESULTS}/logs/train_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.log",
+        f"{RESULTS}/logs/train_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/train_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.tsv"
     conda:
         ENVIRONMENT
     threads: lambda w: CONFIG.classifiers[w.classifier].threads
@@ -43,14 +43,13 @@ rule train_classifier:
         architecture=lambda w: as_json(CONFIG.classifiers[w.classifier].architecture),
         recipe=lambda w: as_json(CONFIG.classifiers[w.classifier].recipe),
         threads=lambda w: CONFIG.classifiers[w.classifier].threads,
-        checkpoint_seconds=CONFIG.checkpoint_seconds,
-        scratch=f"{SCRATCH}/train_classifier/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}",
         code=code_digest("train_classifier"),
     shell:
         "python $SYNTHGAP_SCRIPTS/train_classifier.py --train {input.train} --val {input.val}"
         " --architecture {params.architecture:q} --recipe {params.recipe:q}"
         " --seed {wildcards.seed} --threads {params.threads}"
-        " --checkpoint-seconds {params.checkpoint_seconds} --scratch {params.scratch}"
+        " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS --scratch $SYNTHGAP_SCRATCH/"
+        "train_classifier/{wildcards.dataset}/{wildcards.view}/{wildcards.classifier}/{wildcards.seed}"
         " --model {output.model} --history {output.history} --log {log}"
 
 
@@ -61,9 +60,9 @@ rule evaluate_classifier:
     output:
         predictions=f"{RESULTS}/predictions/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}.parquet",
     log:
-        f"{RESULTS}/logs/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.log",
+        f"{RESULTS}/logs/evaluate_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/evaluate_classifier/{{dataset}}-{{view}}-{{classifier}}-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/evaluate_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.tsv"
     conda:
         ENVIRONMENT
     threads: lambda w: CONFIG.classifiers[w.classifier].threads

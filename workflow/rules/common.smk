@@ -21,11 +21,13 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     PYTHONPATH=str(Path(workflow.basedir, "src")),
     SYNTHGAP_SCRIPTS=str(Path(workflow.basedir, "workflow", "scripts")),
+    # Neither shapes a result, so they are no params either.
+    SYNTHGAP_SCRATCH=CONFIG.scratch_folder,
+    SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
 )
 
 ENVIRONMENT = f"{workflow.basedir}/envs/synthgap.yaml"
 RESULTS = CONFIG.results
-SCRATCH = CONFIG.scratch_folder
 IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
 CLASSIFIER = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
 TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
@@ -35,9 +37,10 @@ SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
 PAIRS = [f"real+{source}" for source in ["real", *CONFIG.sources]]
 METRICS = f"{RESULTS}/metrics.parquet"
 REPORT = f"{RESULTS}/report.html"
+DRAWN_PROBES = {"structure", "texture", "low", "band", "high"}
 FIGURES = [
     "transfer_by_generator",
-    "transfer_by_probe",
+    *(["transfer_by_probe"] if DRAWN_PROBES & set(TRANSFER.probes) else []),
     "density_coverage",
     "transfer_asymmetry",
     "distinguish",
@@ -88,9 +91,11 @@ def generator_of(source):
 
 
 def pipeline_of(source):
-    """The pipeline folder that the workflow makes, or nothing where the model is from outside."""
-    trained = generator_of(source).trained
-    return f"{RESULTS}/models/{trained}" if trained else []
+    """The pipeline folder that a job reads, or nothing where the model comes from a hub."""
+    generator = generator_of(source)
+    if generator.trained:
+        return f"{RESULTS}/models/{generator.trained}"
+    return generator.model if Path(generator.model).is_dir() else []
 
 
 def tests_of(dataset):
@@ -156,6 +161,10 @@ def view_shards():
         for tar in shards(source, split, view)
         if tar not in gallery
     ]
+
+
+def real_options(*names):
+    return as_json(CONFIG.real.model_dump(mode="json", include=set(names)))
 
 
 def as_json(value):

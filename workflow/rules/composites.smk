@@ -9,9 +9,9 @@ rule composite_images:
         rows=f"{RESULTS}/images/cutmix-{{pattern}}/train/rgb/{{shard}}.parquet",
         facts=f"{RESULTS}/images/cutmix-{{pattern}}/train/rgb/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/composite_images/{{pattern}}-{{shard}}.log",
+        f"{RESULTS}/logs/composite_images/{{pattern}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/composite_images/{{pattern}}-{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/composite_images/{{pattern}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
     params:

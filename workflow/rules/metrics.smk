@@ -15,9 +15,9 @@ rule extract_features:
     output:
         features=f"{RESULTS}/features/{{source}}/{{split}}.parquet",
     log:
-        f"{RESULTS}/logs/extract_features/{{source}}-{{split}}.log",
+        f"{RESULTS}/logs/extract_features/{{source}}/{{split}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/extract_features/{{source}}-{{split}}.tsv"
+        f"{RESULTS}/benchmarks/extract_features/{{source}}/{{split}}.tsv"
     conda:
         ENVIRONMENT
     threads: CONFIG.classifiers[ENCODER.classifier].threads

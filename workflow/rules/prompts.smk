@@ -7,9 +7,9 @@ rule caption_images:
     output:
         captions=f"{RESULTS}/captions/{{split}}/{{shard}}.parquet",
     log:
-        f"{RESULTS}/logs/caption_images/{{split}}-{{shard}}.log",
+        f"{RESULTS}/logs/caption_images/{{split}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/caption_images/{{split}}-{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/caption_images/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
     params:
@@ -27,9 +27,9 @@ rule write_prompts:
     output:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
     log:
-        f"{RESULTS}/logs/write_prompts/{{synthetic}}-{{split}}.log",
+        f"{RESULTS}/logs/write_prompts/{{synthetic}}/{{split}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/write_prompts/{{synthetic}}-{{split}}.tsv"
+        f"{RESULTS}/benchmarks/write_prompts/{{synthetic}}/{{split}}.tsv"
     conda:
         ENVIRONMENT
     params:

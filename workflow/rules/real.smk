@@ -11,7 +11,7 @@ rule index_real:
     conda:
         ENVIRONMENT
     params:
-        dataset=as_json(CONFIG.real),
+        dataset=real_options("dataset", "folder", "class_names", "val_fraction", "test_fraction"),
         seed=CONFIG.seed,
         code=code_digest("index_real"),
     shell:
@@ -27,13 +27,15 @@ rule prepare_real:
         rows=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.parquet",
         facts=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/prepare_real/{{split}}-{{shard}}.log",
+        f"{RESULTS}/logs/prepare_real/{{split}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/prepare_real/{{split}}-{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/prepare_real/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
     params:
-        dataset=as_json(CONFIG.real),
+        dataset=real_options(
+            "dataset", "folder", "class_names", "image_size", "image_format", "max_unreadable"
+        ),
         shards=lambda w: CONFIG.real.shards[w.split],
         code=code_digest("prepare_real"),
     shell:
@@ -48,9 +50,9 @@ rule gather_shards:
     output:
         manifest=f"{IMAGES}/manifest.parquet",
     log:
-        f"{RESULTS}/logs/gather_shards/{{source}}-{{split}}-{{view}}.log",
+        f"{RESULTS}/logs/gather_shards/{{source}}/{{split}}/{{view}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/gather_shards/{{source}}-{{split}}-{{view}}.tsv"
+        f"{RESULTS}/benchmarks/gather_shards/{{source}}/{{split}}/{{view}}.tsv"
     conda:
         ENVIRONMENT
     params:

@@ -13,9 +13,9 @@ rule derive_view:
         rows=f"{RESULTS}/images/{{source}}/{{split}}/{{derived}}/{{shard}}.parquet",
         facts=f"{RESULTS}/images/{{source}}/{{split}}/{{derived}}/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/derive_view/{{source}}-{{split}}-{{derived}}-{{shard}}.log",
+        f"{RESULTS}/logs/derive_view/{{source}}/{{split}}/{{derived}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/derive_view/{{source}}-{{split}}-{{derived}}-{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/derive_view/{{source}}/{{split}}/{{derived}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
     params:

@@ -4,6 +4,7 @@ import argparse
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgap.composites import choose_partner, choose_pattern, cutmix
 from synthgap.data.real import shard_slice
@@ -30,6 +31,8 @@ def main(args: argparse.Namespace) -> None:
     manifest = Manifest(args.manifest)
     rows = manifest.table.select(["key", "class_index", "class_name"]).to_pylist()
     classes = manifest.class_indices
+    # Turns within a class, so that the pattern says nothing of the class.
+    turns = turns_within_class(classes)
     positions = range(len(rows))[shard_slice(len(rows), args.shard, args.shards)]
     counts: dict[str, int] = {}
     with (
@@ -40,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
             row = rows[position]
             seed = derive_seed(args.seed, f"cutmix-{args.pattern}", row["class_name"], position)
             partner = choose_partner(classes, position, derive_seed(seed, "partner"))
-            pattern = choose_pattern(args.pattern, position)
+            pattern = choose_pattern(args.pattern, turns[position])
             base_image, partner_image = manifest.images([position, partner])
             image, box = cutmix(base_image, partner_image, pattern, np.random.default_rng(seed))
             details = {
@@ -55,6 +58,17 @@ def main(args: argparse.Namespace) -> None:
             counts[pattern] = counts.get(pattern, 0) + 1
             bar.update()
         shard.facts = facts(args, time.monotonic() - started, len(positions), patterns=counts)
+
+
+def turns_within_class(classes: NDArray[np.int64]) -> list[int]:
+    """Return each sample's rank within its class, shifted by the class."""
+    seen: dict[int, int] = {}
+    turns = []
+    for class_index in classes.tolist():
+        rank = seen.get(class_index, 0)
+        seen[class_index] = rank + 1
+        turns.append(class_index + rank)
+    return turns
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ from synthgap.job import command, facts, input_path, json_object, output_path, r
 from synthgap.progress import Progress
 from synthgap.views import apply_view
 
+# Facts of a batch that add up over a shard.
+COUNTS = ("clipped_values", "constant_maps")
+
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
@@ -32,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
             derived, about = apply_view(images, args.view, [sample.seed for sample in samples])
             how = {name: value for name, value in about.items() if isinstance(value, str)}
             for name, value in about.items():
-                if isinstance(value, int):
+                if name in COUNTS:
                     totals[name] = totals.get(name, 0) + value
             for sample, image in zip(samples, derived, strict=True):
                 shard.add(

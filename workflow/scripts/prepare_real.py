@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from synthgap.data.images import centre_square
 from synthgap.data.real import open_dataset, shard_slice
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
             )
             try:
                 image = centre_square(dataset.load(row["name"]), real["image_size"])
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 shard.add_failed(sample, f"unreadable {row['name']}: {error}")
             else:
                 shard.add(sample, np.asarray(image))

@@ -20,8 +20,9 @@ def main(args: argparse.Namespace) -> None:
         measured = dict(zip(header, values, strict=True))
         stage = file.relative_to(args.benchmarks).with_suffix("").parts[0]
         # A job too short to be sampled has no memory in its file.
-        memory = measured["max_rss"].replace("-", "0")
-        stages.setdefault(stage, []).append((float(measured["s"]), float(memory)))
+        memory = measured["max_rss"]
+        sampled = memory not in ("-", "NA")
+        stages.setdefault(stage, []).append((float(measured["s"]), float(memory) if sampled else 0))
     print(f"\n{'stage':<24}{'jobs':>6}{'seconds':>10}{'longest':>10}{'memory, MB':>12}")
     for stage, jobs in sorted(stages.items(), key=lambda item: -sum(s for s, _ in item[1])):
         seconds = [s for s, _ in jobs]

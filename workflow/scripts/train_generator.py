@@ -40,10 +40,11 @@ def main(args: argparse.Namespace) -> None:
         [Checkpoint(folder / stage, args.checkpoint_seconds) for stage in ("autoencoder", "flow")],
     )
     # Whole or not at all: the folder gets its name when everything is in it.
-    unfinished = folder / "pipeline"
+    unfinished = args.pipeline.with_name(f".{args.pipeline.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
     pipeline.save_pretrained(unfinished, safe_serialization=True)
     shutil.rmtree(args.pipeline, ignore_errors=True)
-    shutil.move(unfinished, args.pipeline)
+    unfinished.rename(args.pipeline)
     shutil.rmtree(args.scratch)
 
 

@@ -106,8 +106,8 @@ def split_dataset(
     """Assign each image to a split, stratified by class.
 
     Within a class, images are ordered by a hash of (seed, name), so adding images to a folder
-    moves few of the others. Rows come interleaved over the classes, so that every shard holds
-    all of them.
+    moves few of the others. Within a split, rows come interleaved over the classes: the first
+    ones hold every class evenly, as long as each has images left.
 
     Returns:
         Rows with key, name, class_index, class_name, split and seed (for views that draw); class
@@ -120,6 +120,7 @@ def split_dataset(
     for name, class_name in entries:
         by_class.setdefault(class_name, []).append(name)
     rows: list[dict[str, Any]] = []
+    ranks: list[int] = []  # of a row among those of its class and split
     for class_index, (class_name, names) in enumerate(by_class.items()):
         shuffled = sorted(names, key=lambda n: hashlib.sha256(f"{seed}/{n}".encode()).digest())
         n_test = max(1, round(len(names) * test_fraction))
@@ -132,6 +133,8 @@ def split_dataset(
         for position, name in enumerate(shuffled):
             is_test, is_val = position < n_test, position < n_test + n_val
             split = "test" if is_test else "val" if is_val else "train"
+            first = 0 if is_test else n_test if is_val else n_test + n_val
+            ranks.append(position - first)
             rows.append(
                 {
                     "key": f"{class_index:04d}-{position:06d}",
@@ -142,7 +145,8 @@ def split_dataset(
                     "seed": derive_seed(seed, "real", class_name, name),
                 }
             )
-    return sorted(rows, key=lambda row: row["key"].split("-")[::-1])
+    order = sorted(range(len(rows)), key=lambda i: (ranks[i], rows[i]["class_index"]))
+    return [rows[i] for i in order]
 
 
 def shard_slice(total: int, shard: int, shards: int) -> slice:

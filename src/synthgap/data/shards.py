@@ -191,6 +191,17 @@ class ImageReader:
             )
         return content
 
+    def read_image(self, tar: Path, offset: int, length: int) -> NDArray[np.uint8]:
+        """Return the image at `offset`, uint8 (height, width, 3); UserError if it is none."""
+        content = self.read_bytes(tar, offset, length)
+        try:
+            return decode(content)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(
+                f"{tar} is damaged: no image at byte {offset} ({error}); delete it and run "
+                "snakemake again to make it anew"
+            ) from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -236,7 +247,7 @@ class Manifest:
         )
         with ImageReader() as reader:
             images = [
-                decode(reader.read_bytes(self.path.parent / shard, offset, length))
+                reader.read_image(self.path.parent / shard, offset, length)
                 for shard, offset, length in places
             ]
         sizes = {image.shape for image in images}

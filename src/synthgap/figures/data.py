@@ -160,8 +160,10 @@ def distribution(
     return _by_source(chosen, "test_source")
 
 
-def distinguish(rows: Iterable[Row], *, view: str = "rgb") -> BySource:
+def distinguish(rows: Iterable[Row], *, view: str | None = None) -> BySource:
     """Accuracy of telling real images from a source's; `real` holds the real-against-real control.
+
+    `view` chooses where a table holds several.
 
     Raises:
         UserError: several rows for one source.
@@ -170,7 +172,7 @@ def distinguish(rows: Iterable[Row], *, view: str = "rgb") -> BySource:
         r
         for r in rows
         if (r.study, r.metric, r.train_source, r.seed) == ("distinguish", ACCURACY, REAL, None)
-        and r.view in (view, None)
+        and view in (r.view, None)
     ]
     return _by_source(chosen, "test_source")
 

@@ -11,14 +11,14 @@ from synthgap.metrics.table import rows as table_rows
 
 
 @style.styled
-def draw(table: Any, *, view: str = "rgb") -> Figure:
+def draw(table: Any, *, view: str | None = None) -> Figure:
     """Accuracy of real-or-generated classifiers, a row per source, with the control and chance.
 
     The control tells two halves of the real images apart and must come out near 50 %.
 
     Args:
         table: the metrics table.
-        view: what the classifiers see.
+        view: what the classifiers see, where the table holds several.
 
     Raises:
         UserError: the control or a source's accuracy is missing or ambiguous.

@@ -62,7 +62,10 @@ def generate_resumably(
 
 def _finish(image: NDArray[np.float32], size: int, image_format: ImageFormat) -> dict[str, Any]:
     if not np.isfinite(image).all():
-        return {"status": "not a number: sampling diverged", "image": None}
+        return {
+            "status": "no image: sampling diverged, or a safety checker refused it",
+            "image": None,
+        }
     pixels = np.round(image * 255).clip(0, 255).astype(np.uint8)
     if pixels.shape[:2] != (size, size):
         resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)

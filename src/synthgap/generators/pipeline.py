@@ -46,7 +46,7 @@ class TextToImage:
                 )
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> NDArray[np.float32]:
-        """Return images in [0, 1], float32 (n, height, width, 3); NaN where sampling failed.
+        """Return images in [0, 1], float32 (n, height, width, 3); NaN where there is none.
 
         Each image has a random generator of its own, on the CPU, seeded by its own seed: it does
         not depend on its neighbours in the batch, but for the last digits that the batch size
@@ -55,7 +55,12 @@ class TextToImage:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         # A copy, because some pipelines write their template into the caller's list.
         output = self.pipeline(prompt=list(prompts), generator=generators, **self.arguments)
-        return np.asarray(output.images, dtype=np.float32)
+        images = np.array(output.images, dtype=np.float32)
+        # A safety checker paints over what it refuses; black squares are no training images.
+        refused = getattr(output, "nsfw_content_detected", None)
+        if refused is not None:
+            images[np.asarray(refused, dtype=bool)] = np.nan
+        return images
 
 
 def _load(model: str, revision: str | None, dtype: str) -> DiffusionPipeline:
@@ -69,7 +74,7 @@ def _load(model: str, revision: str | None, dtype: str) -> DiffusionPipeline:
         return DiffusionPipeline.from_pretrained(
             model, revision=revision, dtype=getattr(torch, dtype), use_safetensors=True
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{model}: cannot be loaded as a pipeline folder or from the hub: {error}"
         ) from error

@@ -127,4 +127,7 @@ def _headline(comparisons: list[Comparison]) -> str:
         return "No: here, the training data get worse."
     if verdicts == {"not distinguishable"}:
         return "Not distinguishable: the differences lie within their uncertainty."
-    return "It depends on the prompts."
+    if verdicts >= {"yes", "no"}:
+        return "It depends on the prompts."
+    better = "better" if "yes" in verdicts else "worse"
+    return f"For some prompts the training data get {better}; for others no difference is seen."

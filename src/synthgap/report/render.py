@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -260,9 +261,8 @@ def _x(source: Source) -> str:
     """The source's x in words; a release date is a year with a decimal fraction."""
     if source.x_name != "release date":
         return f"{source.x_name} {source.x:g}"
-    months = "January February March April May June July August September October November December"
-    month = months.split()[int(source.x % 1 * 12)]
-    return f"released {month} {int(source.x)}"
+    day = datetime.date(int(source.x), 1, 1) + datetime.timedelta(days=int(source.x % 1 * 366))
+    return f"released {day.isoformat()}"
 
 
 def _sentence(words: str) -> str:
