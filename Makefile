@@ -36,7 +36,7 @@ demo: setup ## the embedded default, from real images to results/report.html
 
 .PHONY: test
 test: setup ## all tests
-	pytest -n 2 --dist loadgroup
+	pytest -n 2
 
 .PHONY: lint
 lint: setup ## style, types, workflow

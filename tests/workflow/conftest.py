@@ -1,5 +1,6 @@
 """A finished run of the real Snakefile at a tiny size, made once and copied for each test."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -69,11 +70,22 @@ def copy_checkout(folder: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Checkout:
-    """A checkout in which everything has been made; tests only look at it."""
-    checkout = copy_checkout(tmp_path_factory.mktemp("finished"))
-    result = checkout.snakemake("--cores", "2")
-    assert result.returncode == 0, result.stdout[-5000:]
-    return checkout
+    """A checkout in which everything has been made; tests only look at it.
+
+    Test processes that run side by side share it: the first makes it, the others wait.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "results/report.html").exists():
+            folder.mkdir(exist_ok=True)
+            checkout = copy_checkout(folder)
+            result = checkout.snakemake("--cores", "2")
+            assert result.returncode == 0, result.stdout[-5000:]
+    return Checkout(folder)
 
 
 @pytest.fixture
