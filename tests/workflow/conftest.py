@@ -91,5 +91,7 @@ def finished(tmp_path_factory) -> Checkout:
 @pytest.fixture
 def checkout(finished, tmp_path) -> Checkout:
     """A copy of the finished run that a test may change."""
-    shutil.copytree(finished.folder, tmp_path / "checkout", symlinks=True)
+    # Other tests may look at it meanwhile; what comes and goes then is left out.
+    passing = shutil.ignore_patterns("__pycache__", "log", "locks", "tmp*")
+    shutil.copytree(finished.folder, tmp_path / "checkout", symlinks=True, ignore=passing)
     return Checkout(tmp_path / "checkout")
