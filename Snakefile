@@ -20,7 +20,7 @@ include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"
 
 
-# Targets. `all` and `images` list the shards themselves, so that a deleted one is made again with
+# Targets. `all` lists shards and figures themselves, so that a deleted one is made again with
 # all that depends on it: Snakemake does not miss a file in the middle of the graph by itself.
 
 
@@ -29,6 +29,8 @@ rule all:
     default_target: True
     input:
         REPORT,
+        rules.write_report.input.figures,
+        rules.write_report.input.sheets,
         image_shards(),
         view_shards(),
 
