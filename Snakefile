@@ -18,6 +18,7 @@ include: "workflow/rules/views.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/plan.smk"
 
 
 # Targets. `all` lists shards and figures themselves, so that a deleted one is made again with

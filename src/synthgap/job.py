@@ -174,6 +174,16 @@ def _state(path: Path) -> list[tuple[str, int, int]]:
     return [(name, state.st_size, state.st_mtime_ns) for name, state in found]
 
 
+def installed_versions() -> dict[str, str]:
+    """Return the versions of what this process has loaded and that can shape a result."""
+    loaded = {
+        name: str(getattr(sys.modules[name], "__version__", "unknown"))
+        for name in RECORDED_LIBRARIES
+        if name in sys.modules
+    }
+    return {"synthgap": __version__, "python": platform.python_version()} | loaded
+
+
 def facts(
     args: argparse.Namespace, seconds: float, images: int, device: str = "cpu", **more: Any
 ) -> dict[str, Any]:
@@ -183,15 +193,10 @@ def facts(
         for name, value in vars(args).items()
         if not isinstance(value, list) and name != "log"
     }
-    versions = {
-        name: str(getattr(sys.modules[name], "__version__", "unknown"))
-        for name in RECORDED_LIBRARIES
-        if name in sys.modules
-    }
     return {
         "command": Path(sys.argv[0]).stem,
         "options": options,
-        "versions": {"synthgap": __version__, "python": platform.python_version()} | versions,
+        "versions": installed_versions(),
         "device": device,
         "host": platform.node(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),

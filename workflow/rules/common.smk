@@ -45,6 +45,11 @@ FIGURES = [
     "transfer_asymmetry",
     "distinguish",
 ]
+HUB_MODELS = {
+    CONFIG.download_name(name): name
+    for name, generator in CONFIG.generators.items()
+    if generator.hub_model
+}
 SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
 
 
@@ -61,19 +66,16 @@ wildcard_constraints:
     derived=any_of(CONFIG.views) or "-",
     pattern=any_of(CONFIG.composites) or "-",
     classifier=any_of(CONFIG.classifiers),
+    hub=any_of(HUB_MODELS) or "-",
     trained=any_of(CONFIG.trained_models) or "-",
     figure=any_of(FIGURES),
     seed=r"\d+",
     shard=r"\d{5}",
 
 
-def shard_count(source, split):
-    return (CONFIG.synthetic if source in CONFIG.sources else CONFIG.real).shards[split]
-
-
 def shards(source, split, view="rgb"):
     folder = IMAGES.format(source=source, split=split, view=view)
-    return [f"{folder}/{shard:05d}.tar" for shard in range(shard_count(source, split))]
+    return [f"{folder}/{shard:05d}.tar" for shard in range(CONFIG.shards_of(source)[split])]
 
 
 def manifest(source, split, view="rgb"):
@@ -90,12 +92,23 @@ def generator_of(source):
     return CONFIG.generators[CONFIG.sources[source][0]]
 
 
-def pipeline_of(source):
-    """The pipeline folder that a job reads, or nothing where the model comes from a hub."""
-    generator = generator_of(source)
+def pipeline_of(name):
+    """The pipeline folder that a generator's jobs read."""
+    generator = CONFIG.generators[name]
     if generator.trained:
         return f"{RESULTS}/models/{generator.trained}"
-    return generator.model if Path(generator.model).is_dir() else []
+    if generator.hub_model:
+        return f"{CONFIG.downloads_folder}/{CONFIG.download_name(name)}"
+    return generator.model
+
+
+def download_options(name):
+    generator = CONFIG.resolved(name)
+    options = [f"--model {generator.model}"]
+    options += [f"--revision {generator.revision}"] if generator.revision else []
+    options += [f"--variant {generator.variant}"] if generator.variant else []
+    options += ["--trust-remote-code"] if generator.trust_remote_code else []
+    return " ".join(options)
 
 
 def tests_of(dataset):
@@ -150,12 +163,11 @@ def image_shards():
 
 def view_shards():
     """The views that a study trains and tests in, and those of the gallery."""
-    used = {probe.view for probe in TRANSFER.probes.values()} | {DISTINGUISH.view}
     gallery = [tar for view in CONFIG.views for tar in shards("real", "test", view)]
     return gallery + [
         tar
         for view in CONFIG.views
-        if view in used
+        if view in CONFIG.used_views
         for source in ["real", *CONFIG.sources]
         for split in SPLITS
         for tar in shards(source, split, view)

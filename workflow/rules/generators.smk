@@ -1,4 +1,4 @@
-# Text-to-image models: trained here where the config says so, and called.
+# Text-to-image models: trained here or downloaded where the config says so, and called.
 
 
 rule train_generator:
@@ -24,10 +24,39 @@ rule train_generator:
         " --pipeline {output.pipeline} --log {log}"
 
 
+# Once, as thousands of jobs have the same.
+GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in CONFIG.generators}
+
+
+localrules:
+    download_model,
+
+
+rule download_model:
+    output:
+        pipeline=directory(f"{CONFIG.downloads_folder}/{{hub}}"),
+        facts=f"{CONFIG.downloads_folder}/{{hub}}.json",
+    log:
+        f"{RESULTS}/logs/download_model/{{hub}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/download_model/{{hub}}.tsv"
+    conda:
+        ENVIRONMENT
+    # Before all that could wait for a device: what cannot be had is known at once.
+    priority: 100
+    # No digest of the code: the hub tells each file's own, and terabytes are not fetched twice.
+    params:
+        options=lambda w: download_options(HUB_MODELS[w.hub]),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/download_model.py {params.options}"
+        " --scratch $SYNTHGAP_SCRATCH/download_model/{wildcards.hub}"
+        " --pipeline {output.pipeline} --facts {output.facts} --log {log}"
+
+
 rule generate_images:
     input:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
-        pipeline=lambda w: pipeline_of(w.synthetic),
+        pipeline=lambda w: pipeline_of(CONFIG.sources[w.synthetic][0]),
     output:
         tar=ensure(f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.parquet",
@@ -39,15 +68,18 @@ rule generate_images:
     conda:
         ENVIRONMENT
     threads: lambda w: generator_of(w.synthetic).threads
+    resources:
+        # No param: it shapes no image, and raising it must not make finished shards again.
+        max_failed=lambda w: generator_of(w.synthetic).max_failed,
     params:
-        model=lambda w: pipeline_of(w.synthetic) or generator_of(w.synthetic).model,
-        generator=lambda w: as_json(CONFIG.generator_options(CONFIG.sources[w.synthetic][0])),
-        shards=lambda w: CONFIG.synthetic.shards[w.split],
+        generator=lambda w: GENERATOR_OPTIONS[CONFIG.sources[w.synthetic][0]],
+        shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
         threads=lambda w: generator_of(w.synthetic).threads,
         code=code_digest("generate_images"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts} --model {params.model:q}"
-        " --generator {params.generator:q} --shard {wildcards.shard} --shards {params.shards}"
-        " --threads {params.threads} --scratch $SYNTHGAP_SCRATCH/"
+        "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
+        " --pipeline {input.pipeline} --generator {params.generator:q}"
+        " --shard {wildcards.shard} --shards {params.shards}"
+        " --threads {params.threads} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
         "generate_images/{wildcards.synthetic}/{wildcards.split}/{wildcards.shard}"
         " --tar {output.tar} --log {log}"

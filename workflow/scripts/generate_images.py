@@ -7,6 +7,8 @@ import argparse
 import json
 import shutil
 import time
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,56 +16,49 @@ import pyarrow.parquet as pq
 from synthgap.data.real import shard_slice
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.errors import UserError
-from synthgap.generators.generation import Generate, generate_resumably
+from synthgap.generators.generation import Model, Tally, generate_resumably
 from synthgap.job import (
-    InputPath,
     command,
     facts,
     input_path,
     json_object,
+    log,
     output_path,
     run,
     scratch_folder,
 )
 
+COLUMNS = ["key", "class_index", "class_name", "prompt", "seed", "details"]
+
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--prompts", type=input_path, required=True, help="from write_prompts")
-    parser.add_argument("--model", type=folder_or_id, required=True, help="diffusers pipeline")
+    parser.add_argument("--pipeline", type=input_path, required=True, help="diffusers folder")
     parser.add_argument("--generator", type=json_object, required=True, help="steps, guidance, ...")
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--max-failed", type=int, required=True, help="failed images allowed")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument("--tar", type=output_path, required=True)
     return parser
 
 
-def folder_or_id(text: str) -> Path | str:
-    """Option type: a folder, whose state then counts when unfinished work is taken up, or an id."""
-    return InputPath(text) if Path(text).exists() else text
-
-
 def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
-    table = pq.read_table(args.prompts)
-    rows = table.to_pylist()[shard_slice(table.num_rows, args.shard, args.shards)]
-    if not rows:
-        raise UserError(
-            f"synthetic.shards: {args.shards} shards for {table.num_rows} images; use fewer"
-        )
-    generator, device = args.generator, "cpu"
+    rows = read_prompts(args.prompts, args.shard, args.shards)
+    generator, tally = args.generator, Tally()
 
-    def load() -> Generate:
-        nonlocal device
+    def load() -> Model:
         import torch
 
         from synthgap.generators.pipeline import TextToImage
 
         torch.set_num_threads(args.threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return TextToImage(str(args.model), generator, device).generate
+        repeated = [text for text, n in Counter(row["prompt"] for row in rows).items() if n > 1]
+        return TextToImage(args.pipeline, generator, device, repeated)
 
     images = generate_resumably(
         rows,
@@ -72,28 +67,55 @@ def main(args: argparse.Namespace) -> None:
         size=generator["stored_size"],
         image_format=generator["image_format"],
         folder=scratch_folder(args),
+        tally=tally,
+        attempts=generator["attempts"],
+        max_failed=args.max_failed,
+        workers=args.threads,
     )
+    model = origin(args.pipeline)
     with ShardWriter(args.tar, generator["image_format"]) as shard:
-        for row, (status, image) in zip(rows, images, strict=True):
-            details = json.loads(row["details"]) | {
-                "model": str(args.model),
-                "batch_size": generator["batch_size"],
-            }
-            sample = Sample(
-                row["key"],
-                row["class_index"],
-                row["class_name"],
-                row["prompt"],
-                row["seed"],
-                details,
-            )
-            if image is None:
-                shard.add_failed(sample, status)
+        for row, made in zip(rows, images, strict=True):
+            details = json.loads(row["details"]) | made.details | {"model": model}
+            sample = Sample(**row | {"details": details})
+            if made.image is None:
+                shard.add_failed(sample, made.status)
             else:
-                shard.add_encoded(sample, image)
+                shard.add_encoded(sample, made.image)
         failed = [f"{row['key']}: {row['status']}" for row in shard.failed()]
-        shard.facts = facts(args, time.monotonic() - started, len(rows), device, failed=failed)
+        seconds = time.monotonic() - started
+        shard.facts = facts(
+            args, seconds, len(rows), tally.device, tally=asdict(tally), failed=failed
+        )
+        # The device's own speed; the time of this attempt says nothing after a kill.
+        shard.facts["images_per_second"] = round(len(rows) / tally.seconds, 4)
+    if tally.truncated:
+        log.info(
+            "prompts cut short, by tokenizer: %s (see `truncated` in the rows)", tally.truncated
+        )
     shutil.rmtree(args.scratch)
+
+
+def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, object]]:
+    """Return the rows of one shard's prompts."""
+    file = pq.ParquetFile(path)
+    if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; write_prompts makes such a file")
+    wanted = shard_slice(file.metadata.num_rows, shard, shards)
+    rows: list[dict[str, object]] = (
+        file.read(COLUMNS).slice(wanted.start, wanted.stop - wanted.start).to_pylist()
+    )
+    if not rows:
+        raise UserError(f"{path}: {shards} shards for {file.metadata.num_rows} images; use fewer")
+    return rows
+
+
+def origin(pipeline: Path) -> str:
+    """Return where a pipeline comes from: hub id and commit where it was downloaded."""
+    facts = pipeline.with_name(f"{pipeline.name}.json")
+    if not facts.exists():
+        return str(pipeline)
+    known = json.loads(facts.read_text())
+    return f"{known['model']}@{known['commit']}"
 
 
 if __name__ == "__main__":

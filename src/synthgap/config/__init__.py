@@ -1,0 +1,236 @@
+"""The typed configuration: what a config file may say, checked before any job starts.
+
+Light on purpose: the Snakefile imports it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from synthgap.config.explain import explain
+from synthgap.config.generators import Generator
+from synthgap.config.sections import (
+    SPLITS,
+    Captioner,
+    Classifier,
+    Count,
+    Distinguish,
+    FolderName,
+    Name,
+    Pattern,
+    PerSplit,
+    Probe,
+    Real,
+    Section,
+    Studies,
+    Synthetic,
+    TrainedModel,
+    View,
+)
+from synthgap.errors import UserError, suggest
+from synthgap.hub import slug
+
+# What of a generator shapes an image; the rest says where it comes from and when it is given up.
+CALL_OPTIONS = {
+    "model",
+    "revision",
+    "variant",
+    "trust_remote_code",
+    "dtype",
+    "guidance_scale",
+    "guidance_argument",
+    "steps",
+    "image_size",
+    "scheduler",
+    "arguments",
+    "batch_size",
+    "attempts",
+    "compile",
+    "channels_last",
+    "vae_slicing",
+    "offload",
+}
+
+__all__ = ["SPLITS", "Config", "TrainedModel", "json_schema", "load", "parse"]
+
+
+class Config(Section):
+    """A whole study."""
+
+    seed: int = Field(0, description="the study's seed: splits and samples derive theirs from it")
+    results: FolderName = Field("results", description="folder of everything the workflow makes")
+    scratch: FolderName | None = Field(
+        None, description="folder of unfinished work; `.scratch` in `results` by default"
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        30.0, description="time between two checkpoints of a training"
+    )
+    gpus: Count = Field(8, description="GPUs at hand, for the hours that `snakemake plan` tells")
+    real: Real
+    captioner: Captioner = Captioner()
+    downloads: FolderName | None = Field(
+        None, description="folder of models from a hub; `models/hub` in `results` by default"
+    )
+    trained_models: dict[Name, TrainedModel] = {}
+    generators: dict[Name, Generator] = Field(min_length=1)
+    synthetic: Synthetic
+    composites: list[Pattern] = []
+    views: dict[Name, View] = {}
+    classifiers: dict[Name, Classifier] = Field(min_length=1)
+    studies: Studies
+
+    @property
+    def scratch_folder(self) -> str:
+        """Folder of unfinished work."""
+        return self.scratch or f"{self.results}/.scratch"
+
+    @property
+    def downloads_folder(self) -> str:
+        """Folder of the models that come from a hub."""
+        return self.downloads or f"{self.results}/models/hub"
+
+    @property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Synthetic sources: name to (generator, kind of prompt)."""
+        kinds = self.synthetic.prompts
+        return {f"{name}-{kind}": (name, kind) for name in self.generators for kind in kinds}
+
+    def about_source(self, source: str) -> dict[str, Any]:
+        """Return what the metrics table says of a source; nothing of `real`.
+
+        The x axis of the figures is the release date (as a decimal year) where every generator
+        has one, and the guidance scale otherwise.
+        """
+        if source not in self.sources:
+            return {}
+        name, kind = self.sources[source]
+        generators = {name: self.resolved(name) for name in self.generators}
+        released = generators[name].released
+        # A pipeline that reads no guidance follows its prompt as if the scale were 1.
+        scale = generators[name].guidance_scale
+        x, x_name = 1.0 if scale is None else scale, "guidance scale"
+        if released and all(other.released for other in generators.values()):
+            # The middle of the day, so that rounding does not move the date.
+            day = released.timetuple().tm_yday - 0.5
+            x, x_name = round(released.year + day / 366, 4), "release date"
+        return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+
+    def about_probes(self) -> dict[str, Any]:
+        """Return the probes of study `transfer`, each with the options of its view."""
+        options = {name: view.model_dump(mode="json") for name, view in self.views.items()}
+        return {
+            name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
+            for name, probe in self.studies.transfer.probes.items()
+        }
+
+    @property
+    def used_views(self) -> set[str]:
+        """The views that a study trains and tests in."""
+        probes = self.studies.transfer.probes.values()
+        return {probe.view for probe in probes} | {self.studies.distinguish.view}
+
+    def resolved(self, name: str) -> Generator:
+        """Return a generator with all its settings, those of its preset included."""
+        return self.generators[name].resolved(self.real.image_size)
+
+    def download_name(self, name: str) -> str:
+        """Return the name of the folder that a hub's model is downloaded to."""
+        generator = self.resolved(name)
+        assert generator.model is not None
+        variant = f"--{generator.variant}" if generator.variant else ""
+        return slug(generator.model, generator.revision) + variant
+
+    def shards_of(self, source: str) -> PerSplit:
+        """Return the number of shards a split that a source has."""
+        if source not in self.sources:
+            return self.real.shards
+        return self.generators[self.sources[source][0]].shards or self.synthetic.shards
+
+    def generator_options(self, name: str) -> dict[str, Any]:
+        """Return what `generate_images` needs to know of a generator, defaults resolved."""
+        options = self.resolved(name).model_dump(mode="json", include=CALL_OPTIONS)
+        # One size and codec for all sources: a classifier would tell them apart by these.
+        options["stored_size"] = self.real.image_size
+        options["image_format"] = self.real.image_format
+        trained = self.generators[name].trained
+        if trained is not None:
+            # The PixArt pipeline's defaults are for large images and web captions.
+            options["arguments"] = {
+                "max_sequence_length": self.trained_models[trained].max_tokens,
+                "use_resolution_binning": False,
+                "clean_caption": False,
+                **options["arguments"],
+            }
+        return options
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        """Check that every name points at something."""
+        for name, generator in self.generators.items():
+            if generator.trained is not None:
+                _refer(f"generators.{name}.trained", generator.trained, self.trained_models)
+        uses: dict[str, Probe | Distinguish] = {"studies.distinguish": self.studies.distinguish}
+        for name, probe in self.studies.transfer.probes.items():
+            uses[f"studies.transfer.probes.{name}"] = probe
+        for where, use in uses.items():
+            _refer(f"{where}.view", use.view, ["rgb", *self.views])
+            _refer(f"{where}.classifier", use.classifier, self.classifiers)
+        self._check_sizes()
+        if "rgb" in self.views:
+            raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
+        return self
+
+    def _check_sizes(self) -> None:
+        """Check that what is measured in pixels fits the images."""
+        side = self.real.image_size
+        for name, view in self.views.items():
+            width = getattr(view, "half_width", getattr(view, "high", 0))
+            if width > side // 2:
+                raise ValueError(f"views.{name}: {width} is beyond Nyquist, {side // 2} here")
+            size = getattr(view, "size", 0)
+            if size > side:
+                raise ValueError(f"views.{name}: size {size} is larger than the image, {side}")
+        for name, model in self.trained_models.items():
+            shrink = 2 ** (len(model.autoencoder_channels) - 1)
+            if side % shrink:
+                raise ValueError(
+                    f"trained_models.{name}: {len(model.autoencoder_channels)} levels of "
+                    f"autoencoder_channels need real.image_size to be a multiple of {shrink}"
+                )
+        if self.studies.transfer.neighbours >= self.studies.transfer.distribution_samples:
+            raise ValueError("studies.transfer: neighbours must be below distribution_samples")
+
+
+def _refer(key: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise ValueError(f"{key}: no `{value}` in this config{suggest(value, known)}")
+
+
+def parse(raw: dict[str, Any], where: str = "config") -> Config:
+    """Return the checked configuration.
+
+    Raises:
+        UserError: one line for each key that is misspelt, missing or wrongly typed.
+    """
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        schema, problems = json_schema(), error.errors(include_url=False)
+        lines = [explain(dict(problem), raw, schema) for problem in problems]
+        raise UserError("\n".join([f"{where} is not valid:", *lines])) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema, as kept in `workflow/schemas/config.schema.json` for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Config.model_json_schema()
+
+
+def load(path: Path) -> Config:
+    """Read a YAML file (for notebooks and tests; the workflow gets its config from Snakemake)."""
+    import yaml
+
+    raw = yaml.safe_load(Path(path).read_text())
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a config is a mapping of keys, see config/README.md")
+    return parse(raw, str(path))

@@ -1,0 +1,228 @@
+"""Text-to-image generators: the built-in presets, a config's own entries, and what both come to."""
+
+import ast
+import datetime
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from synthgap.config.sections import Count, FolderName, Name, PerSplit, Section
+from synthgap.errors import suggest
+
+Scalar = bool | int | float | str | None
+Argument = Scalar | list[Scalar]
+Dtype = Literal["float32", "bfloat16", "float16"]
+Guidance = Annotated[float, Field(ge=0)]
+GuidanceArgument = Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"]
+Side = Annotated[int, Field(ge=8)]
+
+RESERVED_ARGUMENTS = {
+    "prompt",
+    "generator",
+    "guidance_scale",
+    "height",
+    "num_inference_steps",
+    "num_images_per_prompt",
+    "output_type",
+    "return_dict",
+    "width",
+}
+
+
+FROM_PRESET = ("model", "revision", "variant", "released", "dtype", "guidance_argument")
+FROM_SETTINGS = ("steps", "guidance_scale", "image_size", "scheduler")
+
+
+class Settings(Section):
+    """How a pipeline is called."""
+
+    steps: Count
+    guidance_scale: Guidance | None
+    image_size: Side
+    arguments: dict[str, Argument] = {}
+    scheduler: Name | None = None
+
+
+class Preset(Section):
+    """A published model: where it comes from and the settings that it is known with."""
+
+    title: str
+    pipeline: str = Field(description="class of diffusers")
+    model: str = Field(description="hub id")
+    revision: str | None = Field(pattern=r"^[0-9a-f]{40}$")
+    variant: Name | None
+    released: datetime.date
+    parameters: Count = Field(description="of the denoiser")
+    license: str
+    gated: bool
+    download_gb: Annotated[float, Field(gt=0)]
+    dtype: Dtype
+    size_multiple: Count = Field(description="what an image's side must be a multiple of")
+    guidance_argument: GuidanceArgument | None = Field(description="none: reads no guidance")
+    binned_size: Side | None = Field(
+        None, description="smaller images are rendered at this size and shrunk"
+    )
+    settings: dict[Literal["authors", "paper"], Settings]
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """Return the built-in presets by name, in order of release."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    raw = yaml.load(Path(__file__).with_name("presets.yaml").read_bytes(), loader)
+    return {name: Preset.model_validate(entry) for name, entry in raw.items()}
+
+
+class Generator(Section):
+    """A text-to-image pipeline and how it is called; what is left out comes from the preset."""
+
+    preset: str | None = Field(None, description="a built-in model, see docs/generators.md")
+    settings: Literal["authors", "paper"] = Field(
+        "authors", description="of the preset: the model card's, or those of paper A's code"
+    )
+    trained: Name | None = Field(None, description="a model of `trained_models`")
+    model: FolderName | None = Field(None, description="a hub id or a diffusers pipeline folder")
+    revision: Name | None = Field(None, description="the hub's commit; pins what is downloaded")
+    variant: Name | None = Field(None, description="of the weight files, `fp16` say")
+    trust_remote_code: bool = Field(
+        False, description="run code that comes with the model; only for models you trust"
+    )
+    released: datetime.date | None = Field(None, description="release date, the figures' x axis")
+    dtype: Dtype | None = Field(None, description="float32 where no preset says otherwise")
+    guidance_scale: Guidance | None = None
+    guidance_argument: GuidanceArgument | None = Field(
+        None, description="the call's argument that takes the guidance scale"
+    )
+    steps: Count | None = Field(None, description="inference steps")
+    image_size: Side | None = Field(
+        None, description="side in pixels that the model renders; stored at the real images' size"
+    )
+    scheduler: Name | None = Field(None, description="scheduler class of diffusers, if another")
+    arguments: dict[str, Argument] = Field(
+        {}, description="further arguments of the pipeline's call"
+    )
+    batch_size: int | str = Field(
+        "auto", description="images a call, or `auto`; recorded, as it moves last digits"
+    )
+    attempts: Count = Field(3, description="tries for an image, each with a seed of its own")
+    max_failed: Annotated[int, Field(ge=0)] = Field(
+        0, description="images a split that may fail before the run stops"
+    )
+    compile: bool = Field(False, description="compile the denoiser with torch.compile")
+    channels_last: bool = Field(False, description="memory format of denoiser and autoencoder")
+    vae_slicing: bool = Field(False, description="decode one image at a time, to save memory")
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none", description="keep idle parts in host memory, for cards that are too small"
+    )
+    shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")
+    threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
+
+    @field_validator("batch_size")
+    @classmethod
+    def _number_or_auto(cls, value: int | str) -> int | str:
+        if value != "auto" and (isinstance(value, str) or value < 1):
+            raise ValueError(f"a whole number from 1, or `auto`, not {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if sum(one is not None for one in (self.preset, self.trained, self.model)) != 1:
+            raise ValueError("give exactly one of `preset`, `trained` and `model`")
+        if self.preset is None:
+            if "settings" in self.model_fields_set:
+                raise ValueError("`settings` chooses among a preset's; there is none here")
+            for key in ("steps", "guidance_scale"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"`{key}` is missing; only a preset has a default")
+        if reserved := RESERVED_ARGUMENTS & self.arguments.keys():
+            raise ValueError(f"arguments: `{min(reserved)}` is set by other keys or the workflow")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_preset(self) -> Self:
+        if self.preset is None:
+            return self
+        known = presets()
+        if self.preset not in known:
+            raise ValueError(f"no preset `{self.preset}`{suggest(self.preset, known)}")
+        preset = known[self.preset]
+        if self.settings not in preset.settings:
+            raise ValueError(f"preset {self.preset} is newer than the paper; leave `settings` out")
+        if (self.guidance_argument or preset.guidance_argument) is None and self.guidance_scale:
+            raise ValueError(f"{preset.title} reads no guidance; leave `guidance_scale` out")
+        side = self.image_size or preset.settings[self.settings].image_size
+        if side % preset.size_multiple:
+            raise ValueError(
+                f"image_size: {preset.title} renders sides that are multiples of "
+                f"{preset.size_multiple}, not {side}"
+            )
+        accepted = call_arguments(preset.pipeline)
+        for name in self.arguments:
+            if accepted and name not in accepted:
+                raise ValueError(
+                    f"arguments: {preset.pipeline} takes no `{name}`{suggest(name, accepted)}"
+                )
+        return self
+
+    @property
+    def hub_model(self) -> str | None:
+        """The hub id, where the model comes from there."""
+        if self.preset is not None:
+            return presets()[self.preset].model
+        return None if self.model is None or is_folder(self.model) else self.model
+
+    def resolved(self, image_size: int) -> "Generator":
+        """Return a generator without a preset: all its settings filled in.
+
+        Args:
+            image_size: what the model renders where nothing else says so.
+        """
+        defaults: dict[str, Any] = {
+            "dtype": "float32",
+            "guidance_argument": "guidance_scale",
+            "image_size": image_size,
+        }
+        filled: dict[str, Any] = {}
+        if self.preset is not None:
+            preset = presets()[self.preset]
+            settings = preset.settings[self.settings]
+            defaults = {name: getattr(preset, name) for name in FROM_PRESET}
+            defaults |= {name: getattr(settings, name) for name in FROM_SETTINGS}
+            filled = {"preset": None, "arguments": settings.arguments | self.arguments}
+            if self.dtype not in (None, preset.dtype):
+                defaults["variant"] = None  # half-precision weights would lose what is asked for
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                filled[name] = value
+        return self.model_copy(update=filled)
+
+
+def is_folder(model: str) -> bool:
+    """Whether a model's name is a local folder; a hub id is `organisation/name`."""
+    return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
+
+
+@cache
+def call_arguments(pipeline: str) -> tuple[str, ...]:
+    """Return the arguments that a diffusers pipeline's call takes; nothing if it is not installed.
+
+    Read from the source: importing a pipeline takes seconds, and a config is checked in one.
+    """
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return ()
+    for file in sorted(Path(spec.origin).parent.glob("pipelines/*/pipeline_*.py")):
+        source = file.read_text()
+        if f"\nclass {pipeline}(" in source:
+            for node in ast.walk(ast.parse(source)):
+                if isinstance(node, ast.ClassDef) and node.name == pipeline:
+                    for method in node.body:
+                        if isinstance(method, ast.FunctionDef) and method.name == "__call__":
+                            names = [*method.args.args[1:], *method.args.kwonlyargs]
+                            return tuple(argument.arg for argument in names)
+    return ()

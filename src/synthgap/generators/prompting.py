@@ -1,0 +1,161 @@
+"""Prompts on their way into a pipeline: encoded once where they repeat, counted where cut."""
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+# Embeddings kept, in bytes of host memory. Two hundred class names of Flux take 0.9 GB.
+CACHE_BYTES = 4 * 2**30
+
+
+class TruncationCounter:
+    """Notice which prompts of a batch an encoder's tokenizer cuts, whatever template is around.
+
+    It looks at what the pipeline's own calls of its tokenizers return: the text there has the
+    family's template, and the limit is the one that the pipeline passes.
+    """
+
+    def __init__(self, pipeline: Any, max_sequence_length: int | None) -> None:
+        self.cut: list[set[str]] = []
+        self.calls: dict[str, int] = {}
+        # Qwen-Image lets its tokenizer read more than it then keeps, behind its template.
+        template = getattr(pipeline, "prompt_template_encode_start_idx", None)
+        self.most = None if template is None else template + (max_sequence_length or 0)
+        for name, component in pipeline.components.items():
+            tokenizer = getattr(component, "tokenizer", component)  # a processor holds one
+            if isinstance(tokenizer, PreTrainedTokenizerBase):
+                self._watch(tokenizer, name)
+
+    def start(self, n: int) -> None:
+        """Begin a batch of `n` prompts."""
+        self.cut = [set() for _ in range(n)]
+        self.calls = {}
+
+    def found(self) -> list[list[str]]:
+        """Return, for each prompt of the batch, the tokenizers that cut it, sorted."""
+        return [sorted(names) for names in self.cut]
+
+    def _watch(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        plain = type(tokenizer)
+
+        def call(watched: Any, *args: Any, **kwargs: Any) -> Any:
+            encoded = plain.__call__(watched, *args, **kwargs)
+            self._count(name, encoded.encodings or ())
+            return encoded
+
+        # Python looks `__call__` up in the class, so the object gets a class of its own.
+        tokenizer.__class__ = type(plain.__name__, (plain,), {"__call__": call})
+
+    def _count(self, name: str, encodings: Sequence[Any]) -> None:
+        n = len(self.cut)
+        # Some families tokenize the prompts of a batch one after the other.
+        first = self.calls.get(name, 0) % n if n and len(encodings) == 1 else 0
+        self.calls[name] = self.calls.get(name, 0) + 1
+        for i, encoding in enumerate(encodings, first):
+            too_long = self.most is not None and sum(encoding.attention_mask) > self.most
+            if i < n and (encoding.overflowing or too_long):
+                self.cut[i].add(name)
+
+
+class PromptCache:
+    """Encode each repeated prompt once, by standing in for the pipeline's `encode_prompt`.
+
+    A repeated prompt is always encoded alone, so that its embedding does not depend on when the
+    job was last started. Prompts that come only once are encoded with their batch, as ever.
+    Embeddings wait in host memory, the least recently used leave first.
+    """
+
+    def __init__(
+        self, pipeline: Any, repeated: Iterable[str], truncation: TruncationCounter
+    ) -> None:
+        self.encode = pipeline.encode_prompt
+        self.signature = inspect.signature(self.encode)
+        self.repeated, self.truncation = frozenset(repeated), truncation
+        self.kept: OrderedDict[str, tuple[Any, list[str]]] = OrderedDict()
+        self.bytes = 0
+        pipeline.encode_prompt = self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what `encode_prompt` does."""
+        given = self.signature.bind(*args, **kwargs).arguments
+        prompts = given.get("prompt")
+        if not isinstance(prompts, list) or not self._repeat(prompts):
+            return self.encode(*args, **kwargs)
+        cut, found = self.truncation.cut, []
+        for i in range(len(prompts)):
+            embedding, cut_by = self._encode_alone(_only(given, i, len(prompts)))
+            found.append(embedding)
+            cut[i].update(cut_by)
+        self.truncation.cut = cut
+        return _to(_join(found), given.get("device"))
+
+    def _repeat(self, prompts: Sequence[str]) -> bool:
+        return not self.repeated.isdisjoint(prompts) or len(set(prompts)) < len(prompts)
+
+    def _encode_alone(self, given: dict[str, Any]) -> tuple[Any, list[str]]:
+        key = repr(sorted(given.items()))
+        if key in self.kept:
+            self.kept.move_to_end(key)
+        else:
+            self.truncation.start(1)
+            embedding = _to(self.encode(**given), "cpu")
+            self.kept[key] = embedding, self.truncation.found()[0]
+            self.bytes += _bytes(embedding)
+            while self.bytes > CACHE_BYTES and len(self.kept) > 1:
+                _, (old, _) = self.kept.popitem(last=False)
+                self.bytes -= _bytes(old)
+        return self.kept[key]
+
+
+def _only(given: dict[str, Any], i: int, n: int) -> dict[str, Any]:
+    """Return a batch's arguments for its i-th prompt alone."""
+    return {
+        name: [value[i]] if "prompt" in name and isinstance(value, list) and len(value) == n
+        else value
+        for name, value in given.items()
+    }  # fmt: skip
+
+
+def _join(items: Sequence[Any]) -> Any:
+    """Put embeddings of single prompts together as `encode_prompt` returns those of a batch."""
+    first = items[0]
+    if isinstance(first, tuple):
+        parts = [list(part) for part in zip(*items, strict=True)]
+        # Where lengths differ, the shorter are padded; a mask that no single prompt needed is then.
+        if len(parts) == 2 and all(part is None for part in parts[1]):
+            lengths = [len(part[0]) for part in parts[0] if isinstance(part, torch.Tensor)]
+            if len(set(lengths)) > 1:
+                parts[1] = [torch.ones(part.shape[:2], dtype=torch.long) for part in parts[0]]
+        return tuple(_join(part) for part in parts)
+    if isinstance(first, list):
+        return [one for item in items for one in item]
+    if not isinstance(first, torch.Tensor) or first.shape[0] != 1:
+        return first  # the same for all prompts: nothing, or the positions of the tokens
+    longest = max(item.shape[1] for item in items) if first.dim() > 1 else 0
+    return torch.cat([_pad(item, longest) for item in items])
+
+
+def _pad(tensor: torch.Tensor, length: int) -> torch.Tensor:
+    if tensor.dim() == 1 or tensor.shape[1] == length:
+        return tensor
+    padded = tensor.new_zeros(1, length, *tensor.shape[2:])
+    padded[:, : tensor.shape[1]] = tensor
+    return padded
+
+
+def _to(value: Any, device: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device) if device is not None else value
+    if isinstance(value, list | tuple):
+        return type(value)(_to(one, device) for one in value)
+    return value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,204 @@
+"""Every preset's family, tiny and randomly initialised, called with the preset's own arguments."""
+
+import inspect
+import itertools
+
+import diffusers
+import numpy as np
+import pytest
+
+import tiny_pipelines
+from generator_options import generator_options
+from synthgap.config.generators import call_arguments, presets
+from synthgap.generators import pipeline as pipelines
+from synthgap.generators.generation import Tally, generate_resumably
+from synthgap.generators.pipeline import TextToImage
+
+SETTINGS = [(name, which) for name, preset in presets().items() for which in preset.settings]
+LONG = "goldfish, " + "very " * 1200 + "small"
+# Repeated and single prompts, short and long: what class names and captions come to.
+ROWS = [
+    {"key": str(i), "prompt": prompt, "seed": 100 + i}
+    for i, prompt in enumerate(["goldfish", "shark", "goldfish", "a red bird on a stone", "shark"])
+]
+
+
+def options_of(name, which="authors", **keys):
+    """The preset's options, as small as its tiny pipeline."""
+    options = generator_options(preset=name, settings=which, dtype="float32", **keys)
+    options["arguments"] |= tiny_pipelines.ARGUMENTS.get(name, {})
+    side = tiny_pipelines.SIDE
+    return options | {"steps": 2, "image_size": side, "stored_size": side}
+
+
+def load(folder, options, rows=ROWS):
+    prompts = [row["prompt"] for row in rows]
+    repeated = {prompt for prompt in prompts if prompts.count(prompt) > 1}
+    return TextToImage(folder, options, "cpu", repeated)
+
+
+def test_tiny_pipelines_cover_the_presets():
+    assert set(tiny_pipelines.PRESETS) >= set(presets())
+
+
+@pytest.mark.parametrize("name", presets())
+def test_preset_names_a_pipeline_that_takes_its_arguments(name):
+    preset = presets()[name]
+    accepted = inspect.signature(getattr(diffusers, preset.pipeline).__call__).parameters
+    # What a config is checked against is read from the source, without an import.
+    assert set(call_arguments(preset.pipeline)) == set(accepted) - {"self", "kwargs"}
+    for settings in preset.settings.values():
+        assert settings.arguments.keys() <= accepted.keys() - {"kwargs"}
+        assert (settings.guidance_scale is None) == (preset.guidance_argument is None)
+        assert settings.image_size % preset.size_multiple == 0
+        if settings.scheduler:
+            assert hasattr(diffusers, settings.scheduler)
+    assert preset.guidance_argument is None or preset.guidance_argument in accepted
+
+
+@pytest.mark.parametrize(("name", "which"), SETTINGS)
+def test_family_generates_resumes_and_repeats(tiny_pipeline, tmp_path, name, which):
+    options = options_of(name, which)
+    counter = itertools.count()
+
+    def run(folder, stop_at=None):
+        def start():
+            model = load(tiny_pipeline(name), options)
+            generate = model.generate
+
+            def stopping(prompts, seeds):
+                if next(counter) == stop_at:
+                    raise KeyboardInterrupt
+                return generate(prompts, seeds)
+
+            model.generate = stopping
+            return model
+
+        return list(
+            generate_resumably(
+                ROWS, start, batch_size=2, size=tiny_pipelines.SIDE, image_format="png",
+                folder=tmp_path / folder, tally=Tally(), attempts=1,
+            )
+        )  # fmt: skip
+
+    undisturbed = run("a")
+    assert [one.status for one in undisturbed] == ["ok"] * len(ROWS)
+    assert len({one.image for one in undisturbed}) == len(ROWS)
+    with pytest.raises(KeyboardInterrupt):
+        run("b", stop_at=next(counter) + 2)
+    assert run("b") == undisturbed
+
+
+@pytest.mark.parametrize("name", presets())
+def test_prompts_encoded_once_give_the_images_of_the_bare_call(tiny_pipeline, name):
+    options = options_of(name)
+    model = load(tiny_pipeline(name), options)
+    prompts, seeds = [row["prompt"] for row in ROWS], [row["seed"] for row in ROWS]
+    found = model.generate(prompts, seeds).pixels.astype(int)
+    encode = model.pipeline.encode_prompt
+    assert 1 <= len(encode.kept) <= 5
+    model.pipeline.encode_prompt = encode.encode
+    bare = model.generate(prompts, seeds).pixels.astype(int)
+    # An encoder's last digits move with the size of its batch.
+    assert np.abs(found - bare).max() <= 2
+    # An image does not depend on the batch it rides in, but for last digits.
+    model.pipeline.encode_prompt = encode
+    alone = model.generate(prompts[3:4], seeds[3:4]).pixels.astype(int)
+    assert np.abs(found[3] - alone[0]).max() <= 2
+    assert np.abs(found[0] - alone[0]).max() > 2
+
+
+@pytest.mark.parametrize("name", presets())
+def test_prompt_that_is_too_long_is_noticed(tiny_pipeline, name):
+    model = load(tiny_pipeline(name), options_of(name))
+    batches = (["shark", LONG, "goldfish"], [LONG, LONG, "shark"])  # encoded together, and alone
+    for prompts in batches:
+        truncated = model.generate(prompts, [1, 2, 3]).truncated
+        assert [bool(names) for names in truncated] == [len(text) > 100 for text in prompts]
+
+
+@pytest.mark.parametrize("name", [n for n, preset in presets().items() if preset.guidance_argument])
+def test_guidance_is_read_under_the_name_that_the_preset_gives(tiny_pipeline, name):
+    options = options_of(name)
+    images = [
+        load(tiny_pipeline(name), options | {"guidance_scale": scale})
+        .generate(["shark"], [1])
+        .pixels
+        for scale in (1.5, 9.0)
+    ]
+    assert (images[0] != images[1]).any()
+
+
+def test_text_encoders_run_once_for_each_repeated_prompt(tiny_pipeline):
+    model = load(tiny_pipeline("pixart"), options_of("pixart"))
+    seen = []
+    model.pipeline.text_encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(args[0])), with_kwargs=True
+    )
+    for start in (0, 2):
+        model.generate(["shark", "goldfish"], [start, start + 1])
+    assert seen == [1, 1, 1, 1]  # each with its empty prompt for guidance
+
+
+def test_embeddings_kept_are_bounded(tiny_pipeline, monkeypatch):
+    model = load(tiny_pipeline("sd15"), options_of("sd15"))
+    monkeypatch.setattr("synthgap.generators.prompting.CACHE_BYTES", 15_000)
+    cache = model.pipeline.encode_prompt
+    model.generate(["shark", "goldfish", "shark", "goldfish"], [1, 2, 3, 4])
+    assert len(cache.kept) == 1  # of 77 x 16 numbers of 4 bytes, with and without the prompt
+    assert cache.bytes == 2 * 77 * 16 * 4
+
+
+def test_largest_batch_is_found_by_halving(tiny_pipeline, monkeypatch):
+    import torch
+
+    model = load(tiny_pipeline("sd15"), options_of("sd15"))
+    assert model.largest_batch(["shark"]) == pipelines.ON_CPU
+    call, tried = model.pipeline.__class__.__call__, []
+
+    def limited(self, prompt, **kwargs):
+        tried.append((len(prompt), kwargs["num_inference_steps"]))
+        if len(prompt) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return call(self, prompt=prompt, **kwargs)
+
+    monkeypatch.setattr(type(model.pipeline), "__call__", limited)
+    monkeypatch.setattr(model, "device", "cuda")
+    assert model.largest_batch(["shark", "goldfish"]) == 8
+    assert tried == [(64, 2), (32, 2), (16, 2), (8, 2)]
+
+
+def test_refused_and_black_images_are_failures(tiny_pipeline, monkeypatch):
+    model = load(tiny_pipeline("sd15"), options_of("sd15"))
+    call = model.pipeline.__class__.__call__
+
+    def spoil(self, **kwargs):
+        output = call(self, **kwargs)
+        output.images[0] = 0.0
+        output.images[1] = float("nan")
+        output.nsfw_content_detected = [False, False, True, False]
+        return output
+
+    monkeypatch.setattr(type(model.pipeline), "__call__", spoil)
+    failures = model.generate(["shark"] * 4, [1, 2, 3, 4]).failures
+    assert failures[0] == "all pixels are black"
+    assert "not a number" in failures[1]
+    assert "safety checker" in failures[2]
+    assert failures[3] is None
+
+
+@pytest.mark.parametrize("option", ["channels_last", "vae_slicing"])
+def test_ways_to_save_time_and_memory_change_last_digits_only(tiny_pipeline, option):
+    for name in ("sd15", "pixart"):
+        plain = load(tiny_pipeline(name), options_of(name)).generate(["shark"] * 2, [1, 2])
+        other = load(tiny_pipeline(name), options_of(name, **{option: True}))
+        found = other.generate(["shark"] * 2, [1, 2]).pixels.astype(int)
+        assert np.abs(found - plain.pixels).max() <= 1
+
+
+def test_half_precision_weights_are_loaded_by_variant(tiny_pipeline, tmp_path):
+    whole = diffusers.DiffusionPipeline.from_pretrained(tiny_pipeline("sd15"))
+    whole.save_pretrained(tmp_path, variant="fp16")
+    options = options_of("sd15") | {"variant": "fp16", "dtype": "bfloat16"}
+    found = load(tmp_path, options).generate(["shark"], [1])
+    assert found.failures == [None]

@@ -1,0 +1,100 @@
+"""Make one image of a shard anew and tell whether it is the same, and if not, by how much.
+
+The batch that the image was made in is made again, as the size of a batch moves last digits;
+`--alone` makes only the image. Exits with 0 if it is identical, with 3 if it is not.
+
+  python workflow/scripts/regenerate_image.py --key 0007-000123 --image again.png \\
+      --tar results/images/sd15-classname/train/rgb/00003.tar
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from synthgap.atomic import write_bytes
+from synthgap.data.images import decode
+from synthgap.data.shards import ImageReader, read_rows
+from synthgap.errors import UserError, suggest
+from synthgap.generators.generation import attempt_seed, encode_image, members
+from synthgap.job import command, input_path, installed_versions, log, output_path, run
+
+
+def options() -> argparse.ArgumentParser:
+    parser = command(__doc__)
+    parser.add_argument("--tar", type=input_path, required=True, help="a shard of generate_images")
+    parser.add_argument("--key", required=True, help="of the image, as in the shard's parquet")
+    parser.add_argument("--pipeline", type=input_path, help="folder, if not the recorded one")
+    parser.add_argument("--alone", action="store_true", help="without the others of its batch")
+    parser.add_argument("--image", type=output_path, help="file for the image made anew")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    rows = read_rows(args.tar).to_pylist()
+    for row in rows:
+        row["details"] = json.loads(row["details"])
+    keys = [row["key"] for row in rows]
+    if args.key not in keys:
+        raise UserError(f"{args.tar}: no image {args.key}{suggest(args.key, keys)}")
+    row = rows[keys.index(args.key)]
+    if row["status"] != "ok":
+        raise UserError(f"{args.tar}: {args.key} has no image: {row['status']}")
+    facts = json.loads(args.tar.with_suffix(".json").read_text())
+    if facts["command"] != "generate_images":
+        raise UserError(f"{args.tar} was made by {facts['command']}, not by generate_images")
+    content = generate(args, facts, rows, row)
+    if args.image:
+        write_bytes(args.image, content)
+    with ImageReader() as reader:
+        recorded = reader.read_bytes(Path(args.tar), row["offset"], row["length"])
+    sys.exit(compare(recorded, content, args.key))
+
+
+def generate(args: argparse.Namespace, facts: dict, rows: list[dict], row: dict) -> bytes:
+    """Return the encoded image that the row's own call makes now."""
+    import torch
+
+    from synthgap.generators.pipeline import TextToImage
+
+    recorded, generator = facts["options"], facts["options"]["generator"]
+    torch.set_num_threads(recorded["threads"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    together, place = ([row], 0) if args.alone else members(rows, args.key)
+    prompts = [one["prompt"] for one in together]
+    everything = [one["prompt"] for one in rows]
+    repeated = [prompt for prompt in prompts if everything.count(prompt) > 1]
+    pipeline = args.pipeline or input_path(recorded["pipeline"])
+    model = TextToImage(pipeline, generator, device, repeated)
+    here = installed_versions() | {"device": model.device_name}
+    for name, then in (facts["versions"] | {"device": facts["device"]}).items():
+        if name in here and here[name] != then:
+            log.warning("%s was %s then and is %s now", name, then, here[name])
+    seeds = [attempt_seed(one["seed"], row["details"]["attempt"]) for one in together]
+    images = model.generate(prompts, seeds)
+    if images.failures[place]:
+        raise UserError(f"{args.key}: no image this time: {images.failures[place]}")
+    return encode_image(images.pixels[place], generator["stored_size"], generator["image_format"])
+
+
+def compare(recorded: bytes, made: bytes, key: str) -> int:
+    """Say how two encoded images differ, and return the exit status."""
+    if recorded == made:
+        print(f"{key}: identical, byte for byte")
+        return 0
+    difference = np.abs(decode(recorded).astype(int) - decode(made))
+    differing = (difference > 0).any(axis=2).mean()
+    if not difference.any():
+        print(f"{key}: the same pixels in another encoding")
+        return 0
+    print(
+        f"{key}: not identical: {differing:.2%} of the pixels differ, by at most "
+        f"{difference.max()} of 255 grey levels and {difference.mean():.4f} on average"
+    )
+    return 3
+
+
+if __name__ == "__main__":
+    run(options(), main)
