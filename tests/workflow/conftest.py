@@ -30,7 +30,7 @@ class Checkout:
 
     def snakemake(self, *options: str, config: str = "tiny.yaml") -> subprocess.CompletedProcess:
         """Run the command that a user types; standard error joins standard output."""
-        command = [sys.executable, "-m", "snakemake", "--configfile", config, *options]
+        command = [sys.executable, "-m", "snakemake", *options, "--configfile", config]
         return subprocess.run(
             command,
             cwd=self.folder,

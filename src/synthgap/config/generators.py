@@ -139,6 +139,8 @@ class Generator(Section):
             for key in ("steps", "guidance_scale"):
                 if getattr(self, key) is None:
                     raise ValueError(f"`{key}` is missing; only a preset has a default")
+        if self.model is not None and is_folder(self.model) and not Path(self.model).is_dir():
+            raise ValueError(f"model: no folder {self.model}; a hub id is `owner/name`")
         if reserved := RESERVED_ARGUMENTS & self.arguments.keys():
             raise ValueError(f"arguments: `{min(reserved)}` is set by other keys or the workflow")
         return self
