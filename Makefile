@@ -53,7 +53,7 @@ format: setup ## put code in the project's style
 	snakefmt Snakefile workflow/rules
 
 .PHONY: schema
-schema: setup ## the config's JSON schema, after a change of src/synthgap/config.py
+schema: setup ## the config's JSON schema, after a change of src/synthgap/config
 	python -m synthgap.config > workflow/schemas/config.schema.json
 
 .PHONY: lock

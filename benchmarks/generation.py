@@ -1,8 +1,7 @@
-"""Compare the generation loop with its bare pipeline, and with one image at a time.
+"""Compare the generation loop with its bare pipeline, and with a loop of one image at a time.
 
-All ways run in one process, in turns, on the same weights. They are random, in the sizes that
-`--architecture` names (speed does not depend on values, and nothing is downloaded), or those of
-`--pipeline FOLDER`.
+All run in one process, in turns, on the same weights: random ones in the sizes `--architecture`
+names, as speed does not depend on values, or those of `--pipeline FOLDER`.
 
     python benchmarks/generation.py --output benchmarks/results/generation.json
 """
@@ -25,7 +24,6 @@ from typing import Any
 from unittest import mock
 
 import diffusers
-import PIL
 import torch
 import transformers
 from generator_flops import AUTOENCODERS, DENOISERS  # the released sizes
@@ -33,41 +31,36 @@ from generator_flops import AUTOENCODERS, DENOISERS  # the released sizes
 from synthgap.generators.generation import Tally, generate_resumably
 from synthgap.generators.pipeline import TextToImage, call_arguments
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from generator_options import generator_options
 from tiny_pipelines.families import stable_diffusion_1
 from tiny_pipelines.parts import SCALED_LINEAR, autoencoder_levels
 from tiny_pipelines.tokenizers import clip_tokenizer
 
-# Side in pixels, steps and precision; a CPU takes float32 for all.
+# Side in pixels, steps, and the precision on a GPU; on a CPU it is float32.
 SETTINGS: dict[str, tuple[int, int, str]] = {
     "tiny": (64, 10, "float32"),
     "small": (64, 10, "float32"),
     "sd15": (512, 50, "float16"),
     "sdxl": (1024, 50, "float16"),
 }
-# 26 million parameters on 8 x 8 latents: on a CPU, too, a batch then reads the weights once for
-# all its images, and the denoiser takes nearly all of the time.
+# 26 million parameters on latents of 8 x 8: large weights for few values, so that a batch pays on
+# a CPU as it does on a GPU, and the denoiser takes nearly all of the time.
 SMALL_UNET: dict[str, Any] = {
-    "sample_size": 8,
-    "block_out_channels": (128, 256, 256),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "layers_per_block": 1,
-    "attention_head_dim": 4,
-    "cross_attention_dim": 128,
-}
-CLIP_L, CLIP_BIG_G = (768, 12, 12), (1280, 32, 20)  # width, layers, heads
+    "sample_size": 8, "block_out_channels": (128, 256, 256), "layers_per_block": 1,
+    "attention_head_dim": 4, "cross_attention_dim": 128,
+    **{name: DENOISERS["sdxl"]["config"][name] for name in ("down_block_types", "up_block_types")},
+}  # fmt: skip
+SMALL_TEXT, CLIP_L, CLIP_BIG_G = (128, 2, 4), (768, 12, 12), (1280, 32, 20)
 NAMES = ("tench", "goldfish", "shark", "hen", "owl", "church", "parachute", "guitar")
 WAYS = ("ours, class names", "ours, captions", "bare", "batch 1")
 TARGETS = {"bare": 0.98, "batch 1": 1.3}
-KEPT_SIDE = 512  # of the images in the memory test: larger, so that any that stayed would show
+KEPT_SIDE = 512  # of images in the memory test: large, so that any that stay would show
 
 
 def text_encoder(kind: str, width: int, layers: int, heads: int) -> Any:
-    """Return CLIP's text half with the real vocabulary's size."""
+    """Return CLIP's text half, with the real vocabulary."""
     sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
     depth = {"num_hidden_layers": layers, "num_attention_heads": heads}
     return getattr(transformers, kind)(transformers.CLIPTextConfig(**sizes, **depth))
@@ -79,29 +72,27 @@ def build(architecture: str, device: str, dtype: torch.dtype) -> Any:
         return stable_diffusion_1()
     torch.manual_seed(0)
     small, xl = architecture == "small", architecture == "sdxl"
-    vae = autoencoder_levels() | {"block_out_channels": (16, 32, 32, 32)}
-    vae = vae if small else AUTOENCODERS["sd"]["config"]
+    levels = autoencoder_levels() | {"block_out_channels": (16, 32, 32, 32)}
+    vae = levels if small else AUTOENCODERS["sd"]["config"]
+    scale = 0.13025 if xl else 0.18215
     unet = SMALL_UNET if small else DENOISERS[architecture]["config"]
     with torch.device(device):
-        scale = 0.13025 if xl else 0.18215
-        modules = {
+        parts: dict[str, Any] = {
             "vae": diffusers.AutoencoderKL(**vae, scaling_factor=scale),
             "unet": diffusers.UNet2DConditionModel(**unet),
-            "text_encoder": text_encoder("CLIPTextModel", *((128, 2, 4) if small else CLIP_L)),
+            "text_encoder": text_encoder("CLIPTextModel", *(SMALL_TEXT if small else CLIP_L)),
         }
         if xl:
-            modules["text_encoder_2"] = text_encoder("CLIPTextModelWithProjection", *CLIP_BIG_G)
-    parts: dict[str, Any] = {name: module.to(dtype) for name, module in modules.items()}
+            parts["text_encoder_2"] = text_encoder("CLIPTextModelWithProjection", *CLIP_BIG_G)
+    parts = {name: part.to(dtype) for name, part in parts.items()}
     parts["tokenizer"] = clip_tokenizer()
     if xl:
-        parts["scheduler"] = diffusers.EulerDiscreteScheduler(**SCALED_LINEAR, steps_offset=1)
         parts["tokenizer_2"] = clip_tokenizer(pad="!")
+        parts["scheduler"] = diffusers.EulerDiscreteScheduler(**SCALED_LINEAR, steps_offset=1)
         return diffusers.StableDiffusionXLPipeline(**parts, add_watermarker=False)
-    parts |= {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    parts["scheduler"] = diffusers.PNDMScheduler(
-        **SCALED_LINEAR, skip_prk_steps=True, steps_offset=1
-    )
-    return diffusers.StableDiffusionPipeline(**parts)
+    scheduler = diffusers.PNDMScheduler(**SCALED_LINEAR, skip_prk_steps=True, steps_offset=1)
+    parts |= {"scheduler": scheduler, "safety_checker": None, "feature_extractor": None}
+    return diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False)
 
 
 def twin(pipeline: Any) -> Any:
@@ -114,48 +105,42 @@ def twin(pipeline: Any) -> Any:
 
 
 class Watched:
-    """A pipeline that notes how long its device waits between calls.
+    """A pipeline that notes how long its GPU waits between calls; on a CPU, nothing.
 
-    An event before the first forward of each call and one behind its last kernel: what lies
-    between the end of a call and the next start is counted as idle, be it tokenizing, moving
-    pixels or the loop. On a CPU nothing is noted.
+    A call lasts from before its first forward to behind its last kernel. All else counts as idle,
+    also the tokenizing and the little that the GPU does itself to check and move the pixels.
     """
 
     def __init__(self, pipeline: Any, device: str) -> None:
-        self.pipeline, self.begun = pipeline, True
-        self.starts: list[torch.cuda.Event] = []
-        self.ends: list[torch.cuda.Event] = []
+        self.pipeline, self.events = pipeline, []  # a start, an end, the next start, ...
         parts = pipeline.components.values() if device.startswith("cuda") else ()
         modules = [part for part in parts if isinstance(part, torch.nn.Module)]
         self.hooks = [module.register_forward_pre_hook(self._begin) for module in modules]
 
     def __call__(self, **arguments: Any) -> Any:
-        self.begun = False
         output = self.pipeline(**arguments)
         if self.hooks:
-            self.ends.append(self._event())
+            self._note()
         return output
 
     def idle_share(self) -> float | None:
-        """Return the idle share from the first call to the last; ends the watch."""
+        """Return the idle share from the first call to the last, and stop watching."""
         for hook in self.hooks:
             hook.remove()
-        if len(self.ends) < 2:
+        if len(self.events) < 4:
             return None
         torch.cuda.synchronize()
-        pairs = zip(self.ends, self.starts[1:], strict=False)
-        idle = sum(end.elapsed_time(start) for end, start in pairs)
-        return idle / self.starts[0].elapsed_time(self.ends[-1])
+        waits = zip(self.events[1:-1:2], self.events[2::2], strict=True)
+        idle = sum(end.elapsed_time(start) for end, start in waits)
+        return idle / self.events[0].elapsed_time(self.events[-1])
 
     def _begin(self, *_: Any) -> None:
-        if not self.begun:
-            self.begun = True
-            self.starts.append(self._event())
+        if len(self.events) % 2 == 0:
+            self._note()
 
-    def _event(self) -> torch.cuda.Event:
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+    def _note(self) -> None:
+        self.events.append(torch.cuda.Event(enable_timing=True))
+        self.events[-1].record()
 
 
 class Bench:
@@ -168,19 +153,17 @@ class Bench:
         side, steps = args.side or side, args.steps or steps
         self.args, self.settings = args, {"side": side, "steps": steps, "dtype": dtype}
         if args.pipeline:
-            self.pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                args.pipeline, dtype=getattr(torch, dtype), local_files_only=True
-            )
+            load, kind = diffusers.DiffusionPipeline.from_pretrained, getattr(torch, dtype)
+            self.pipeline = load(args.pipeline, dtype=kind, local_files_only=True).to(args.device)
         else:
-            self.pipeline = build(name, args.device, getattr(torch, dtype))
-        self.pipeline = self.pipeline.to(args.device)
+            self.pipeline = build(name, args.device, getattr(torch, dtype)).to(args.device)
         self.pipeline.set_progress_bar_config(disable=True)
         options = generator_options(model="any/name", steps=steps, image_size=side, dtype=dtype)
         self.options = options | {"guidance_scale": None}  # the pipeline's own default
         self.arguments = call_arguments(type(self.pipeline), self.options)
 
     def model(self, prompts: Sequence[str]) -> Any:
-        """Return a fresh model, no prompts encoded yet, on the weights that are there."""
+        """Return a fresh model, with no prompt encoded yet, on the weights that are there."""
         repeated = {text for text in prompts if prompts.count(text) > 1}
         loaded = twin(self.pipeline)
         with mock.patch("synthgap.generators.pipeline._load", return_value=loaded):
@@ -188,19 +171,17 @@ class Bench:
 
     def run(self, way: str, n: int) -> dict[str, Any]:
         """Make n images in one of WAYS and return the times."""
-        prompts = prompts_of(way, n)
+        prompts, batch_size, inside = prompts_of(way, n), self.args.batch_size, None
         model = self.model(prompts) if way.startswith("ours") else None
         pipeline = Watched(model.pipeline if model else twin(self.pipeline), self.args.device)
-        inside = None
         with tempfile.TemporaryDirectory() as folder:
             wall, cpu = time.perf_counter(), time.process_time()
             if model:
                 model.pipeline = pipeline
                 inside = self.ours(model, prompts, Path(folder), self.settings["side"])
             elif way == "bare":
-                for start in range(0, n, self.args.batch_size):
-                    batch = prompts[start : start + self.args.batch_size]
-                    self.call(pipeline, batch, start, "np")
+                for start in range(0, n, batch_size):
+                    self.call(pipeline, prompts[start : start + batch_size], start, "np")
             else:
                 # `ours` stores WebP without loss; PNG is left at Pillow's default, as scripts do.
                 how = {"lossless": True} if self.args.format == "webp" else {}
@@ -213,19 +194,11 @@ class Bench:
 
     def ours(self, model: Any, prompts: Sequence[str], folder: Path, size: int) -> float:
         """Run the loop and return the seconds inside `generate`; the rest is what it adds."""
-        tally = Tally()
-        made = generate_resumably(
-            [{"key": str(i), "prompt": text, "seed": i} for i, text in enumerate(prompts)],
-            lambda: model,
-            batch_size=self.args.batch_size,
-            size=size,
-            image_format=self.args.format,
-            folder=folder,
-            tally=tally,
-            max_failed=0,  # images that fail are not encoded, and the times would be too good
-            workers=self.args.threads,
-        )
-        for _ in made:
+        rows = [{"key": str(i), "prompt": text, "seed": i} for i, text in enumerate(prompts)]
+        tally, settings = Tally(), {"size": size, "image_format": self.args.format}
+        settings |= {"batch_size": self.args.batch_size, "workers": self.args.threads}
+        settings["max_failed"] = 0  # they are not encoded, and the times would be too good
+        for _ in generate_resumably(rows, lambda: model, folder=folder, tally=tally, **settings):
             pass
         return tally.seconds
 
@@ -236,7 +209,7 @@ class Bench:
 
 
 def prompts_of(way: str, n: int) -> list[str]:
-    """Return eight repeated prompts for class names, else n different ones."""
+    """Return eight class names in turn, or n captions that all differ."""
     names = [NAMES[i % len(NAMES)] for i in range(n)]
     if "names" in way:
         return [f"a photo of a {name}" for name in names]
@@ -244,13 +217,10 @@ def prompts_of(way: str, n: int) -> list[str]:
 
 
 def memory(args: argparse.Namespace, name: str, n: int) -> dict[str, Any]:
-    """Return this process's resident MiB before each batch of n images, and its peak.
-
-    Two steps an image, as steps keep nothing, and images of KEPT_SIDE.
-    """
-    bench = Bench(argparse.Namespace(**vars(args) | {"steps": 2}), name)
-    prompts = prompts_of("captions", n)
-    model, resident = bench.model(prompts), []
+    """Return this process's resident MiB before each batch of n images, and its peak."""
+    bench = Bench(argparse.Namespace(**vars(args) | {"steps": 2}), name)  # steps keep nothing
+    prompts, resident = prompts_of("captions", n), []
+    model = bench.model(prompts)
     generate = model.generate
 
     def watched(*given: Any) -> Any:
@@ -267,7 +237,7 @@ def memory(args: argparse.Namespace, name: str, n: int) -> dict[str, Any]:
 
 def benchmark(args: argparse.Namespace, name: str) -> dict[str, Any]:
     """Return settings, medians, ratios and raw times of one pipeline."""
-    # One process each, so that one's freed memory does not serve the other.
+    # A process each, so that one does not live on what the other left.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
         counts = (args.images, 4 * args.images)
         used = [processes.submit(memory, args, name, n).result() for n in counts]
@@ -283,36 +253,31 @@ def benchmark(args: argparse.Namespace, name: str) -> dict[str, Any]:
 
 
 def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return medians, and ratios: each is taken within one repetition, then their median."""
+    """Return medians, and ratios: each is taken within a repetition, then their median."""
     ways: dict[str, Any] = {}
     for way, found in runs.items():
         idle = [run["idle"] for run in found if run["idle"] is not None]
         ways[way] = {
             "images_per_s": median(run["images"] / run["wall_s"] for run in found),
             "cpu_s_per_image": median(run["cpu_s"] / run["images"] for run in found),
-            "device_idle_between_batches": median(idle) if idle else None,
+            "gpu_idle_between_batches": median(idle) if idle else None,
         }
     ratios: dict[str, Any] = {}
-    for way in WAYS[:2]:
-        for other, target in TARGETS.items():
-            row = ratios[f"{way} / {other}"] = {"target": target}
-            for name, key in (("speed", "wall_s"), ("cpu_efficiency", "cpu_s")):
-                each = [
-                    (theirs[key] / theirs["images"]) / (our[key] / our["images"])
-                    for our, theirs in zip(runs[way], runs[other], strict=True)
-                ]
-                row |= {name: median(each), f"{name}_range": [min(each), max(each)]}
+    for way, other in ((way, other) for way in WAYS[:2] for other in TARGETS):
+        ratios[f"{way} / {other}"] = row = {"target_speed": TARGETS[other]}
+        for name, key in (("speed", "wall_s"), ("images_per_cpu_s", "cpu_s")):
+            pairs = zip(runs[way], runs[other], strict=True)
+            each = [b[key] / b["images"] / (a[key] / a["images"]) for a, b in pairs]
+            row |= {name: median(each), f"{name}_range": [min(each), max(each)]}
     return {"ways": ways, "ratios": ratios}
 
 
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cpu = models[0] if models else platform.machine()
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "gpu": gpu}
 
 
 def options() -> argparse.Namespace:
@@ -344,17 +309,12 @@ def main() -> None:
     short = {name: {k: v for k, v in row.items() if k != "raw"} for name, row in results.items()}
     print(json.dumps(short, indent=1))
     if args.output:
-        libraries = {one.__name__: one.__version__ for one in (torch, diffusers, transformers, PIL)}
         asked = {key: value for key, value in vars(args).items() if key not in ("output", "names")}
         asked["pipeline"] = args.pipeline and args.pipeline.name
-        facts = {
-            "machine": machine(),
-            "versions": {"python": platform.python_version()} | libraries,
-            "settings": asked,
-            "pipelines": results,
-        }
+        versions = {one.__name__: one.__version__ for one in (torch, diffusers, transformers)}
+        facts = {"machine": machine(), "versions": versions, "settings": asked}
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(facts, indent=1) + "\n")
+        args.output.write_text(json.dumps(facts | {"pipelines": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from synthgap import config
+from synthgap.config import generators
+from synthgap.config.generators import presets
 from synthgap.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,30 @@ def test_schema_file_is_current():
             "no `flw` in this config; did you mean `flow`?",
         ),
         (["generators", "flow-g1", "model"], "x/y", "generators.flow-g1: give exactly one of"),
+        (["generators", "g"], {"preset": "sdlx"}, "generators.g: no preset `sdlx`; did you mean"),
+        (
+            ["generators", "g"],
+            {"preset": "flux-schnell", "guidance_scale": 3.0},
+            "FLUX.1 [schnell] reads no guidance",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "sdxl", "arguments": {"negative_promt": "x"}},
+            "StableDiffusionXLPipeline takes no `negative_promt`; did you mean `negative_prompt`?",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "flux-dev", "image_size": 520},
+            "multiples of 16, not 520",
+        ),
+        (["generators", "g"], {"preset": "z-image", "settings": "paper"}, "newer than the paper"),
+        (["generators", "g"], {"model": "a/b", "guidance_scale": 1.0}, "`steps` is missing"),
+        (
+            ["generators", "g"],
+            {"model": "/no/such", "guidance_scale": 1.0, "steps": 2},
+            "model: no folder /no/such",
+        ),
+        (["generators", "flow-g1", "batch_size"], "big", "a whole number from 1, or `auto`"),
         (
             ["views", "low", "halfwidth"],
             3,
@@ -107,6 +133,20 @@ def test_example_of_the_readme_is_valid():
     example = readme.split("```yaml\n")[1].split("```")[0]
     study = config.parse(yaml.safe_load(example), "README.md")
     assert list(study.sources) == ["sd15-classname", "mine-classname"]
+
+
+def test_every_preset_is_documented():
+    documented = (ROOT / "docs" / "adding-a-generator.md").read_text()
+    for name, preset in presets().items():
+        line = next(line for line in documented.splitlines() if line.startswith(f"| `{name}` |"))
+        authors = preset.settings["authors"]
+        for fact in (preset.title, preset.model, preset.released, authors.steps):
+            assert str(fact) in line
+        assert ("(gated)" in line) == preset.gated
+    example = documented.split("```yaml\n")[1].split("```")[0]
+    for key, entry in yaml.safe_load(example)["generators"].items():
+        if key != "local":  # a folder that a reader would have
+            generators.Generator.model_validate(entry)
 
 
 def test_every_option_is_documented():

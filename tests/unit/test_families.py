@@ -10,6 +10,7 @@ import pytest
 import tiny_pipelines
 from generator_options import generator_options
 from synthgap.config.generators import call_arguments, presets
+from synthgap.errors import UserError
 from synthgap.generators import pipeline as pipelines
 from synthgap.generators.generation import Tally, generate_resumably
 from synthgap.generators.pipeline import TextToImage
@@ -56,6 +57,15 @@ def test_preset_names_a_pipeline_that_takes_its_arguments(name):
     assert preset.guidance_argument is None or preset.guidance_argument in accepted
 
 
+@pytest.mark.parametrize("name", presets())
+def test_argument_that_the_class_does_not_take_is_refused(name):
+    pipeline = getattr(diffusers, presets()[name].pipeline)
+    options = options_of(name)
+    options["arguments"] |= {"guidence_scale": 3.0}
+    with pytest.raises(UserError, match=f"{pipeline.__name__} takes no argument `guidence_scale`"):
+        pipelines.call_arguments(pipeline, options)
+
+
 @pytest.mark.parametrize(("name", "which"), SETTINGS)
 def test_family_generates_resumes_and_repeats(tiny_pipeline, tmp_path, name, which):
     options = options_of(name, which)
@@ -93,6 +103,7 @@ def test_family_generates_resumes_and_repeats(tiny_pipeline, tmp_path, name, whi
 def test_prompts_encoded_once_give_the_images_of_the_bare_call(tiny_pipeline, name):
     options = options_of(name)
     model = load(tiny_pipeline(name), options)
+    assert type(model.pipeline).__name__ == presets()[name].pipeline
     prompts, seeds = [row["prompt"] for row in ROWS], [row["seed"] for row in ROWS]
     found = model.generate(prompts, seeds).pixels.astype(int)
     encode = model.pipeline.encode_prompt
@@ -105,7 +116,8 @@ def test_prompts_encoded_once_give_the_images_of_the_bare_call(tiny_pipeline, na
     model.pipeline.encode_prompt = encode
     alone = model.generate(prompts[3:4], seeds[3:4]).pixels.astype(int)
     assert np.abs(found[3] - alone[0]).max() <= 2
-    assert np.abs(found[0] - alone[0]).max() > 2
+    other_prompt = model.generate(["goldfish"], seeds[3:4]).pixels.astype(int)
+    assert np.abs(other_prompt - alone).max() > 2
 
 
 @pytest.mark.parametrize("name", presets())

@@ -184,6 +184,16 @@ def test_other_settings_do_not_take_up_old_batches(pipeline, prompts, tmp_path):
     assert read_rows(tar).num_rows == 10
 
 
+def test_prompts_without_a_column_are_refused(pipeline, prompts, tmp_path):
+    table = pq.read_table(prompts)
+    pq.write_table(table.drop_columns(["seed"]), prompts)
+    command = generate_command(prompts, pipeline, tmp_path / "s", tmp_path / "00000.tar")
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.endswith("no column seed; write_prompts makes such a file\n")
+    assert "Traceback" not in result.stderr
+
+
 def test_prompts_are_those_of_the_paper_and_seeds_are_their_own():
     captions = {0: [("k0", "a thin stroke"), ("k1", "a bold stroke")], 1: [("k2", "dim")]}
     options = {"source": "flow-caption", "samples_per_class": 3, "seed": 0}

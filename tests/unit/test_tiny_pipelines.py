@@ -1,49 +1,12 @@
-"""The tiny pipelines of other tests: each of its family's class, following prompt and seed."""
+"""The tiny pipelines that other tests use (`test_families.py` generates with them)."""
 
-import numpy as np
 import pytest
 import torch
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+from diffusers import DiffusionPipeline
 
-from tiny_pipelines import ARGUMENTS, PRESETS, SIDE, build
+from tiny_pipelines import PRESETS, build
 
-CLASSES = {
-    "sd15": "StableDiffusionPipeline",
-    "sd21": "StableDiffusionPipeline",
-    "sdxl": "StableDiffusionXLPipeline",
-    "sdxl-turbo": "StableDiffusionXLPipeline",
-    "sd30": "StableDiffusion3Pipeline",
-    "sd35": "StableDiffusion3Pipeline",
-    "sd35-large": "StableDiffusion3Pipeline",
-    "sd35-turbo": "StableDiffusion3Pipeline",
-    "flux-dev": "FluxPipeline",
-    "flux-schnell": "FluxPipeline",
-    "sana": "SanaPipeline",
-    "pixart": "PixArtAlphaPipeline",
-    "lumina2": "Lumina2Pipeline",
-    "qwen": "QwenImagePipeline",
-    "qwen-2512": "QwenImagePipeline",
-    "flux2-dev": "Flux2Pipeline",
-    "flux2-klein": "Flux2KleinPipeline",
-    "z-image-turbo": "ZImagePipeline",
-    "z-image": "ZImagePipeline",
-    "ovis": "OvisImagePipeline",
-}
-GOLDFISH, CASTLE = "a photo of a goldfish", "an old Castle by the water; bright"
-
-
-def generate(preset, pipeline, prompts, seeds):
-    return np.array(
-        pipeline(
-            prompt=list(prompts),  # ZImage writes into the list
-            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            num_inference_steps=2,
-            height=SIDE,
-            width=SIDE,
-            output_type="np",
-            **ARGUMENTS.get(preset, {}),
-        ).images
-    )
+GOLDFISH = "a photo of a goldfish"
 
 
 @pytest.fixture
@@ -57,30 +20,10 @@ def loaded(tiny_pipeline):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_images_follow_prompt_and_seed(preset, loaded):
-    pipeline = loaded(preset)
-    assert type(pipeline).__name__ == CLASSES[preset]
-    images = generate(preset, pipeline, [GOLDFISH, CASTLE, GOLDFISH], [1, 1, 2])
-    assert images.shape == (3, SIDE, SIDE, 3)
-    assert np.isfinite(images).all()
-    other_prompt = np.abs(images[0] - images[1]).mean()
-    other_seed = np.abs(images[0] - images[2]).mean()
-    # Rounding, when the batch size changes, moves single values by up to 4e-6.
-    assert other_prompt > 1e-3
-    assert other_seed > 1e-2
-    again = generate(preset, pipeline, [GOLDFISH, CASTLE, GOLDFISH], [1, 1, 2])
-    np.testing.assert_array_equal(images, again)
-    alone = generate(preset, pipeline, [CASTLE], [1])
-    np.testing.assert_allclose(alone[0], images[1], atol=3e-5)
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_folders_are_small_and_of_a_text_to_image_class(preset, tiny_pipeline):
-    folder = tiny_pipeline(preset)
-    files = [path for path in folder.rglob("*") if path.is_file()]
+def test_folders_are_small_and_hold_safetensors_only(preset, tiny_pipeline):
+    files = [path for path in tiny_pipeline(preset).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2e6
     assert not [path for path in files if path.suffix == ".bin"]
-    assert type(AutoPipelineForText2Image.from_pretrained(folder)).__name__ == CLASSES[preset]
 
 
 @pytest.mark.parametrize("preset", ["sd15", "sd35", "qwen", "flux2-dev"])

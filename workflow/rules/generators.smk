@@ -40,10 +40,10 @@ rule download_model:
         f"{RESULTS}/logs/download_model/{{hub}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/download_model/{{hub}}.tsv"
-    conda:
-        ENVIRONMENT
     # Before all that could wait for a device: what cannot be had is known at once.
     priority: 100
+    conda:
+        ENVIRONMENT
     # No digest of the code: the hub tells each file's own, and terabytes are not fetched twice.
     params:
         options=lambda w: download_options(HUB_MODELS[w.hub]),

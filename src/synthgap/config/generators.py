@@ -81,7 +81,7 @@ def presets() -> dict[str, Preset]:
 class Generator(Section):
     """A text-to-image pipeline and how it is called; what is left out comes from the preset."""
 
-    preset: str | None = Field(None, description="a built-in model, see docs/generators.md")
+    preset: str | None = Field(None, description="a built-in model, see docs/adding-a-generator.md")
     settings: Literal["authors", "paper"] = Field(
         "authors", description="of the preset: the model card's, or those of paper A's code"
     )

@@ -72,7 +72,7 @@ class PromptCache:
     def __init__(
         self, pipeline: Any, repeated: Iterable[str], truncation: TruncationCounter
     ) -> None:
-        self.encode = pipeline.encode_prompt
+        self.pipeline, self.encode = pipeline, pipeline.encode_prompt
         self.signature = inspect.signature(self.encode)
         self.repeated, self.truncation = frozenset(repeated), truncation
         self.kept: OrderedDict[str, tuple[Any, list[str]]] = OrderedDict()
@@ -91,7 +91,7 @@ class PromptCache:
             found.append(embedding)
             cut[i].update(cut_by)
         self.truncation.cut = cut
-        return _to(_join(found), given.get("device"))
+        return _to(_join(found), given.get("device") or self.pipeline._execution_device)
 
     def _repeat(self, prompts: Sequence[str]) -> bool:
         return not self.repeated.isdisjoint(prompts) or len(set(prompts)) < len(prompts)
@@ -149,7 +149,7 @@ def _pad(tensor: torch.Tensor, length: int) -> torch.Tensor:
 
 def _to(value: Any, device: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.to(device) if device is not None else value
+        return value.to(device)
     if isinstance(value, list | tuple):
         return type(value)(_to(one, device) for one in value)
     return value
