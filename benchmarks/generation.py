@@ -10,7 +10,6 @@ import argparse
 import copy
 import json
 import os
-import platform
 import resource
 import sys
 import tempfile
@@ -52,18 +51,17 @@ SMALL_UNET: dict[str, Any] = {
     "attention_head_dim": 4, "cross_attention_dim": 128,
     **{name: DENOISERS["sdxl"]["config"][name] for name in ("down_block_types", "up_block_types")},
 }  # fmt: skip
-SMALL_TEXT, CLIP_L, CLIP_BIG_G = (128, 2, 4), (768, 12, 12), (1280, 32, 20)
+# Width, layers and heads of the text encoders: a small one, CLIP's and OpenCLIP bigG's.
+SMALL_TEXT, CLIP_L, CLIP_G = (128, 2, 4), (768, 12, 12), (1280, 32, 20)
 NAMES = ("tench", "goldfish", "shark", "hen", "owl", "church", "parachute", "guitar")
 WAYS = ("ours, class names", "ours, captions", "bare", "batch 1")
 TARGETS = {"bare": 0.98, "batch 1": 1.3}
 KEPT_SIDE = 512  # of images in the memory test: large, so that any that stay would show
 
 
-def text_encoder(kind: str, width: int, layers: int, heads: int) -> Any:
-    """Return CLIP's text half, with the real vocabulary."""
+def text(width: int, layers: int, heads: int) -> transformers.CLIPTextConfig:
     sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
-    depth = {"num_hidden_layers": layers, "num_attention_heads": heads}
-    return getattr(transformers, kind)(transformers.CLIPTextConfig(**sizes, **depth))
+    return transformers.CLIPTextConfig(**sizes, num_hidden_layers=layers, num_attention_heads=heads)
 
 
 def build(architecture: str, device: str, dtype: torch.dtype) -> Any:
@@ -80,10 +78,10 @@ def build(architecture: str, device: str, dtype: torch.dtype) -> Any:
         parts: dict[str, Any] = {
             "vae": diffusers.AutoencoderKL(**vae, scaling_factor=scale),
             "unet": diffusers.UNet2DConditionModel(**unet),
-            "text_encoder": text_encoder("CLIPTextModel", *(SMALL_TEXT if small else CLIP_L)),
+            "text_encoder": transformers.CLIPTextModel(text(*(SMALL_TEXT if small else CLIP_L))),
         }
         if xl:
-            parts["text_encoder_2"] = text_encoder("CLIPTextModelWithProjection", *CLIP_BIG_G)
+            parts["text_encoder_2"] = transformers.CLIPTextModelWithProjection(text(*CLIP_G))
     parts = {name: part.to(dtype) for name, part in parts.items()}
     parts["tokenizer"] = clip_tokenizer()
     if xl:
@@ -171,23 +169,25 @@ class Bench:
 
     def run(self, way: str, n: int) -> dict[str, Any]:
         """Make n images in one of WAYS and return the times."""
-        prompts, batch_size, inside = prompts_of(way, n), self.args.batch_size, None
+        prompts, form, inside = prompts_of(way, n), self.args.format, None
         model = self.model(prompts) if way.startswith("ours") else None
         pipeline = Watched(model.pipeline if model else twin(self.pipeline), self.args.device)
+        size, output = (self.args.batch_size, "np") if way == "bare" else (1, "pil")
+        # `ours` stores WebP without loss; PNG is left at Pillow's default, as scripts do.
+        how = {"lossless": True} if form == "webp" else {}
         with tempfile.TemporaryDirectory() as folder:
             wall, cpu = time.perf_counter(), time.process_time()
             if model:
                 model.pipeline = pipeline
                 inside = self.ours(model, prompts, Path(folder), self.settings["side"])
-            elif way == "bare":
-                for start in range(0, n, batch_size):
-                    self.call(pipeline, prompts[start : start + batch_size], start, "np")
-            else:
-                # `ours` stores WebP without loss; PNG is left at Pillow's default, as scripts do.
-                how = {"lossless": True} if self.args.format == "webp" else {}
-                for i, text in enumerate(prompts):
-                    image = self.call(pipeline, [text], i, "pil").images[0]
-                    image.save(Path(folder) / f"{i:08d}.{self.args.format}", **how)
+            for start in () if model else range(0, n, size):
+                images = pipeline(
+                    prompt=prompts[start : start + size],
+                    generator=[torch.Generator("cpu").manual_seed(start + i) for i in range(size)],
+                    **self.arguments | {"output_type": output},
+                ).images
+                if way == "batch 1":
+                    images[0].save(Path(folder) / f"{start:08d}.{form}", **how)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         idle = pipeline.idle_share()
         return {"images": n, "wall_s": wall, "generate_s": inside, "cpu_s": cpu, "idle": idle}
@@ -201,11 +201,6 @@ class Bench:
         for _ in generate_resumably(rows, lambda: model, folder=folder, tally=tally, **settings):
             pass
         return tally.seconds
-
-    def call(self, pipeline: Any, prompts: Sequence[str], seed: int, output: str) -> Any:
-        generators = [torch.Generator("cpu").manual_seed(seed + i) for i in range(len(prompts))]
-        arguments = self.arguments | {"output_type": output}
-        return pipeline(prompt=list(prompts), generator=generators, **arguments)
 
 
 def prompts_of(way: str, n: int) -> list[str]:
@@ -272,14 +267,6 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"ways": ways, "ratios": ratios}
 
 
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = models[0] if models else platform.machine()
-    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "gpu": gpu}
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     which = parser.add_mutually_exclusive_group()
@@ -312,8 +299,15 @@ def main() -> None:
         asked = {key: value for key, value in vars(args).items() if key not in ("output", "names")}
         asked["pipeline"] = args.pipeline and args.pipeline.name
         versions = {one.__name__: one.__version__ for one in (torch, diffusers, transformers)}
-        facts = {"machine": machine(), "versions": versions, "settings": asked}
-        args.output.parent.mkdir(parents=True, exist_ok=True)
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpus = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        machine = {
+            "cpu": cpus[0] if cpus else None,
+            "cores": len(os.sched_getaffinity(0)),
+            "gpu": gpu,
+        }
+        facts = {"machine": machine, "versions": versions, "settings": asked}
         args.output.write_text(json.dumps(facts | {"pipelines": results}, indent=1) + "\n")
 
 

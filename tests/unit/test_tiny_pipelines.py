@@ -73,4 +73,3 @@ def test_differences_within_a_family(loaded):
     assert loaded("sd35-large").transformer.config.qk_norm == "rms_norm"
     assert loaded("sd30").transformer.config.qk_norm is None
     assert loaded("flux2-klein").config.is_distilled
-    assert set(PRESETS) == set(CLASSES)
