@@ -36,6 +36,15 @@ def slug(model: str, revision: str | None) -> str:
     return "--".join(re.sub(r"[^A-Za-z0-9._-]", "-", part) for part in parts)
 
 
+def origin(folder: Path) -> str:
+    """Return where a pipeline folder comes from: hub id and commit where it was downloaded."""
+    facts = folder.with_name(f"{folder.name}.json")
+    if not facts.exists():
+        return str(folder)
+    known = json.loads(facts.read_text())
+    return f"{known['model']}@{known['commit']}"
+
+
 def download_pipeline(
     model: str,
     revision: str | None,

@@ -39,6 +39,10 @@ RECORDED_LIBRARIES = (
 )
 
 
+# Options that decide when a job writes or gives up, and not what it makes.
+SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed")
+
+
 class InputPath(PosixPath):
     """An option that names a file or folder to read."""
 
@@ -154,7 +158,7 @@ def scratch_folder(args: argparse.Namespace) -> Path:
     """
     shaping: dict[str, Any] = {"code": code_digest(Path(sys.argv[0]).stem)}
     for name, value in vars(args).items():
-        if name in ("log", "scratch", "checkpoint_seconds") or isinstance(value, OutputPath):
+        if name in SHAPES_NOTHING or isinstance(value, OutputPath):
             continue
         values = value if isinstance(value, list) else [value]
         shaping[name] = [_state(v) if isinstance(v, InputPath) else str(v) for v in values]

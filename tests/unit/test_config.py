@@ -65,6 +65,31 @@ def test_schema_file_is_current():
             {"model": "/no/such", "guidance_scale": 1.0, "steps": 2},
             "model: no folder /no/such",
         ),
+        (
+            ["generators", "g"],
+            {"preset": "qwen", "settings": "paper", "guidance_scale": 4.0},
+            "add `arguments: {negative_prompt: ' '}`",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "qwen", "arguments": {"negative_prompt": None}},
+            "true_cfg_scale guides only with something to guide away from",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "qwen", "arguments": {"true_cfg_scale": 7.0}},
+            "give `true_cfg_scale` as `guidance_scale`, once",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "sdxl", "guidance_argument": "true_cfg_scale"},
+            "StableDiffusionXLPipeline takes no `true_cfg_scale`",
+        ),
+        (
+            ["generators", "g"],
+            {"preset": "sdxl", "trained": "flow"},
+            "give exactly one of `preset`, `trained` and `model`",
+        ),
         (["generators", "flow-g1", "batch_size"], "big", "a whole number from 1, or `auto`"),
         (
             ["views", "low", "halfwidth"],
@@ -120,6 +145,30 @@ def test_bad_key_is_named(keys, value, said):
         config.parse(raw, "mine.yaml")
     assert "mine.yaml is not valid" in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_preset_of_a_local_copy_keeps_its_settings(tmp_path):
+    raw = copy.deepcopy(DEFAULT)
+    raw["generators"] = {
+        "copy": {"preset": "flux-dev", "model": str(tmp_path)},
+        "mirror": {"preset": "flux-dev", "model": "my-lab/flux"},
+        "plain": {"preset": "flux-dev"},
+    }
+    study = config.parse(raw)
+    local, mirror, plain = (study.generator_options(name) for name in raw["generators"])
+    differ = {name for name in plain if local[name] != plain[name]}
+    assert differ == {"model", "revision"}
+    assert local["model"] == str(tmp_path)
+    assert study.generators["copy"].hub_model is None
+    assert (mirror["model"], mirror["revision"]) == ("my-lab/flux", None)
+
+
+def test_half_precision_files_serve_half_precision_only():
+    raw = copy.deepcopy(DEFAULT)
+    raw["generators"] = {"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "dtype": "float32"}}
+    study = config.parse(raw)
+    assert [study.generator_options(name)["variant"] for name in "ab"] == ["fp16", None]
+    assert study.download_name("a") != study.download_name("b")
 
 
 def test_missing_key_is_named():

@@ -9,10 +9,11 @@ import pytest
 
 import tiny_pipelines
 from generator_options import generator_options
-from synthgap.config.generators import call_arguments, presets
+from synthgap.config.generators import arguments_of, presets
 from synthgap.errors import UserError
 from synthgap.generators import pipeline as pipelines
-from synthgap.generators.generation import Tally, generate_resumably
+from synthgap.generators.generation import OutOfMemoryError, Tally, generate_resumably
+from synthgap.generators.loading import call_arguments
 from synthgap.generators.pipeline import TextToImage
 
 SETTINGS = [(name, which) for name, preset in presets().items() for which in preset.settings]
@@ -47,7 +48,7 @@ def test_preset_names_a_pipeline_that_takes_its_arguments(name):
     preset = presets()[name]
     accepted = inspect.signature(getattr(diffusers, preset.pipeline).__call__).parameters
     # What a config is checked against is read from the source, without an import.
-    assert set(call_arguments(preset.pipeline)) == set(accepted) - {"self", "kwargs"}
+    assert set(arguments_of(preset.pipeline)) == set(accepted) - {"self", "kwargs"}
     for settings in preset.settings.values():
         assert settings.arguments.keys() <= accepted.keys() - {"kwargs"}
         assert (settings.guidance_scale is None) == (preset.guidance_argument is None)
@@ -63,7 +64,7 @@ def test_argument_that_the_class_does_not_take_is_refused(name):
     options = options_of(name)
     options["arguments"] |= {"guidence_scale": 3.0}
     with pytest.raises(UserError, match=f"{pipeline.__name__} takes no argument `guidence_scale`"):
-        pipelines.call_arguments(pipeline, options)
+        call_arguments(pipeline, options)
 
 
 @pytest.mark.parametrize(("name", "which"), SETTINGS)
@@ -165,7 +166,9 @@ def test_largest_batch_is_found_by_halving(tiny_pipeline, monkeypatch):
     import torch
 
     model = load(tiny_pipeline("sd15"), options_of("sd15"))
-    assert model.largest_batch(["shark"]) == pipelines.ON_CPU
+    prompts = ["shark", "goldfish"] * 40
+    assert model.largest_batch(prompts) == pipelines.ON_CPU
+    assert model.largest_batch(prompts[:5]) == 5
     call, tried = model.pipeline.__class__.__call__, []
 
     def limited(self, prompt, **kwargs):
@@ -176,8 +179,54 @@ def test_largest_batch_is_found_by_halving(tiny_pipeline, monkeypatch):
 
     monkeypatch.setattr(type(model.pipeline), "__call__", limited)
     monkeypatch.setattr(model, "device", "cuda")
-    assert model.largest_batch(["shark", "goldfish"]) == 8
+    assert model.largest_batch(prompts) == 8
     assert tried == [(64, 2), (32, 2), (16, 2), (8, 2)]
+
+
+def test_memory_that_runs_out_within_a_call_leaves_the_pipeline_as_it_was(tiny_pipeline):
+    """SDXL's decoder turns to float32 for its work, and only a whole call turns it back."""
+    import torch
+
+    options = options_of("sdxl") | {"dtype": "float16"}
+    model = load(tiny_pipeline("sdxl"), options)
+    model.pipeline.vae.register_to_config(force_upcast=True)
+    before = model.generate(["shark", "goldfish"], [1, 2]).pixels
+    decode, errors = model.pipeline.vae.decode, [torch.OutOfMemoryError("CUDA out of memory")]
+    errors.append(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+
+    def decode_or_fail(*args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return decode(*args, **kwargs)
+
+    model.pipeline.vae.decode = decode_or_fail
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError):
+            model.generate(["shark", "goldfish"], [1, 2])
+        assert model.pipeline.vae.dtype == torch.float16
+    assert (model.generate(["shark", "goldfish"], [1, 2]).pixels == before).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("sd15", {"image_size": 100}, "refuses what it is called with: .*divisible by 8"),
+        ("flux-dev", {"image_size": 72}, "rendered 64 x 64 pixels where image_size asks for 72"),
+        ("sd30", {"arguments": {"max_sequence_length": 9999}}, "refuses .*max_sequence_length"),
+        ("qwen", {"channels_last": True}, "channels_last: .* leave it out"),
+        ("qwen", {"guidance_argument": "guidance_scale"}, "guidance_argument: true_cfg_scale"),
+        ("sd15", {"scheduler": "NoSuchScheduler"}, "no scheduler `NoSuchScheduler`"),
+    ],
+)
+def test_what_does_not_suit_a_pipeline_is_said_in_one_sentence(tiny_pipeline, name, change, said):
+    with pytest.raises(UserError, match=said):
+        load(tiny_pipeline(name), options_of(name) | change).generate(["shark"], [1])
+
+
+def test_pipeline_that_diffusers_does_not_have_is_named(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "TomorrowsPipeline"}')
+    with pytest.raises(UserError, match=r"diffusers [\d.]+ has no TomorrowsPipeline"):
+        load(tmp_path, options_of("sd15"))
 
 
 def test_refused_and_black_images_are_failures(tiny_pipeline, monkeypatch):

@@ -102,6 +102,14 @@ def pipeline_of(name):
     return generator.model
 
 
+def pipeline_files(name):
+    """What is in a local pipeline folder: a folder's own time does not tell of its files."""
+    folder = pipeline_of(name)
+    if folder != CONFIG.generators[name].model:
+        return []
+    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+
+
 def download_options(name):
     generator = CONFIG.resolved(name)
     options = [f"--model {generator.model}"]

@@ -25,6 +25,7 @@ rule train_generator:
 
 
 # Once, as thousands of jobs have the same.
+PIPELINE_FILES = {name: pipeline_files(name) for name in CONFIG.generators}
 GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in CONFIG.generators}
 
 
@@ -57,6 +58,7 @@ rule generate_images:
     input:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
         pipeline=lambda w: pipeline_of(CONFIG.sources[w.synthetic][0]),
+        files=lambda w: PIPELINE_FILES[CONFIG.sources[w.synthetic][0]],
     output:
         tar=ensure(f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.parquet",

@@ -17,6 +17,7 @@ from synthgap.data.real import shard_slice
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.errors import UserError
 from synthgap.generators.generation import Model, Tally, generate_resumably
+from synthgap.hub import origin
 from synthgap.job import (
     command,
     facts,
@@ -57,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
 
         torch.set_num_threads(args.threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        log.info("device: %s", device)
         repeated = [text for text, n in Counter(row["prompt"] for row in rows).items() if n > 1]
         return TextToImage(args.pipeline, generator, device, repeated)
 
@@ -107,15 +109,6 @@ def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, object]]
     if not rows:
         raise UserError(f"{path}: {shards} shards for {file.metadata.num_rows} images; use fewer")
     return rows
-
-
-def origin(pipeline: Path) -> str:
-    """Return where a pipeline comes from: hub id and commit where it was downloaded."""
-    facts = pipeline.with_name(f"{pipeline.name}.json")
-    if not facts.exists():
-        return str(pipeline)
-    known = json.loads(facts.read_text())
-    return f"{known['model']}@{known['commit']}"
 
 
 if __name__ == "__main__":

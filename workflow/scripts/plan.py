@@ -6,7 +6,7 @@ Reads the config and what finished jobs left behind; writes a table and prints i
 import argparse
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,9 +18,14 @@ from tabulate import tabulate
 from synthgap.atomic import atomic_path
 from synthgap.config import SPLITS, Config
 from synthgap.job import command, output_path, run
-from synthgap.planning.plan import Measured, Row, plan, wall_hours
+from synthgap.planning.plan import Measured, Plan, Row, download_label, wall_hours
 
-IMAGE_STAGES = ("prepare_real", "generate_images", "composite_images", "derive_view")
+# Which part of a benchmark file's path names the row of the plan that it belongs to.
+NAMED_BY = {
+    "train_generator": 0,
+    "train_classifier": 2,
+    "evaluate_classifier": 2,
+}
 
 
 def options() -> argparse.ArgumentParser:
@@ -45,9 +50,12 @@ def main(args: argparse.Namespace) -> None:
     assumed = classes is not None and not real
     if assumed:
         real = {split: classes * config.synthetic.samples_per_class[split] for split in SPLITS}
-    rows = plan(config, measure(config, results), classes=classes, real_images=real)
+    measured, stale = measure(config, results)
+    rows = Plan(config, measured, classes, real).rows()
     write_table(rows, args.table)
     print(render(rows, config.gpus))
+    if stale:
+        print(f"\n{stale} shards were made with other settings; they are not counted as done.")
     if assumed:
         print("\nThe real images are not indexed yet; they are counted as many as a source's.")
     if classes is None:
@@ -55,49 +63,66 @@ def main(args: argparse.Namespace) -> None:
     print(f"\nAll columns, sources of the speeds included: {args.table}")
 
 
-def measure(config: Config, results: Path) -> dict[tuple[str, str], Measured]:
-    """Return what finished jobs say of their stage, by stage and what."""
-    found: dict[tuple[str, str], Measured] = {}
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for file in (results / "benchmarks").rglob("*.tsv"):
-        stage, *parts = file.relative_to(results / "benchmarks").with_suffix("").parts
-        header, values = (line.split("\t") for line in file.read_text().splitlines()[:2])
-        spent = float(dict(zip(header, values, strict=True))["s"])
-        for what in parts_of(config, stage, parts):
-            seconds[stage, what].append(spent)
-    for key, spent_by_job in seconds.items():
-        hours = statistics.fmean(spent_by_job) / 3600
-        found[key] = Measured(len(spent_by_job), hours, device="cpu")
+def measure(config: Config, results: Path) -> tuple[dict[tuple[str, str], Measured], int]:
+    """Return what finished jobs say of their stage, and the number of shards that do not count."""
+    found = {key: measure_jobs(hours) for key, hours in job_hours(config, results).items()}
+    for name, generator in config.generators.items():
+        if generator.hub_model:
+            facts = Path(config.downloads_folder, f"{config.download_name(name)}.json")
+            found["download_model", download_label(config, name)] = Measured(
+                {"": int(facts.exists())}
+            )
     shards: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for tar in (results / "images").glob("*/*/*/*.tar"):
+    stale = 0
+    for tar in sorted((results / "images").glob("*/*/*/*.tar")):
         source, _, view, _ = tar.relative_to(results / "images").parts
         if view != "rgb":
             shards["derive_view", view].append(tar)
-        elif source in config.sources:
-            shards["generate_images", source].append(tar)
-        else:
+        elif source not in config.sources:
             stage = "prepare_real" if source == "real" else "composite_images"
             shards[stage, source].append(tar)
+        elif is_current(config, source, tar):
+            shards["generate_images", source].append(tar)
+        else:
+            stale += 1
     for key, tars in shards.items():
         found[key] = measure_shards(key[0], tars, found.get(key, Measured()))
-    return found
+    return found, stale
 
 
-def parts_of(config: Config, stage: str, parts: list[str]) -> list[str]:
-    """Return which of a stage's rows a benchmark file belongs to."""
-    names = {
+def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float]]:
+    """Return the hours of finished jobs, by stage and what, from Snakemake's benchmark files."""
+    one_row = {
         "prepare_real": "real",
         "caption_images": config.captioner.kind,
         "extract_features": config.studies.transfer.encoder,
         "measure_distribution": "transfer",
     }
-    if stage in names:
-        return [names[stage]]
-    if stage == "download_model":
-        hub = [name for name in config.generators if config.generators[name].hub_model]
-        models = {config.download_name(name): config.resolved(name).model or "" for name in hub}
-        return [models.get(part, "") for part in parts]
-    return [f"cutmix-{part}" if stage == "composite_images" else part for part in parts]
+    hours: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for file in (results / "benchmarks").rglob("*.tsv"):
+        stage, *parts = file.relative_to(results / "benchmarks").with_suffix("").parts
+        what = one_row.get(stage) or (parts[NAMED_BY[stage]] if stage in NAMED_BY else "")
+        lines = [line.split("\t") for line in file.read_text().splitlines()]
+        if what and len(lines) > 1:
+            hours[stage, what].append(float(dict(zip(*lines[:2], strict=True))["s"]) / 3600)
+    return hours
+
+
+def measure_jobs(hours: list[float]) -> Measured:
+    """Return what jobs without images of their own say; they run on the CPU so far."""
+    return Measured({"": len(hours)}, statistics.fmean(hours), device="cpu")
+
+
+def is_current(config: Config, source: str, tar: Path) -> bool:
+    """Whether a shard was made with the settings that the config has now."""
+    options = json.loads(tar.with_suffix(".json").read_text())["options"]
+    name = config.sources[source][0]
+    expected = {
+        "generator": config.generator_options(name),
+        "shards": config.shards_of(source)[tar.parts[-3]],
+        "threads": config.generators[name].threads,
+    }
+    return all(options.get(key) == value for key, value in expected.items())
 
 
 def measure_shards(stage: str, tars: list[Path], known: Measured) -> Measured:
@@ -105,51 +130,65 @@ def measure_shards(stage: str, tars: list[Path], known: Measured) -> Measured:
     facts = [json.loads(tar.with_suffix(".json").read_text()) for tar in tars]
     images = sum(fact["images"] for fact in facts)
     size = sum(tar.stat().st_size for tar in tars) / images if images else None
-    speed, device = None, known.device
+    speed, hours, device = None, known.hours_a_job, known.device
     if stage == "generate_images":
         speed = statistics.median(fact["images_per_second"] for fact in facts)
         device = facts[-1]["device"]
-    return Measured(len(tars), known.hours_a_job, speed, device, size)
+    if hours is None:
+        hours = statistics.fmean(fact["seconds"] for fact in facts) / 3600
+        device = facts[-1]["device"]
+    return Measured(Counter(tar.parts[-3] for tar in tars), hours, speed, device, size)
 
 
 def write_table(rows: list[Row], path: Path) -> None:
     """Write all that is known, a line a row."""
-    table = pa.Table.from_pylist([asdict(row) | {"hours": row.hours} for row in rows])
+    table = pa.Table.from_pylist([asdict(row) for row in rows])
     with atomic_path(path) as part:
         pyarrow.csv.write_csv(table, part)
 
 
 def render(rows: list[Row], gpus: int) -> str:
     """Return the table as text, with the sums below."""
-    lines = [
-        (
-            row.stage, row.what, row.jobs, row.done, number(row.images), row.device or "?",
-            speed(row.images_per_second), row.basis or "?", number(row.hours, 1),
-            number(row.hours_a_job and row.hours_a_job * 60, 1), number(row.gb, 1),
-        )
-        for row in rows
-    ]  # fmt: skip
+    lines = [line(row) for row in rows]
     headers = (
         "stage", "what", "jobs", "done", "images", "device", "images/s", "basis",
-        "hours left", "min/job", "GB",
+        "hours left", "longest, min", "GB",
     )  # fmt: skip
     right = ("left", "left", *["right"] * 3, "left", "right", "left", *["right"] * 3)
     table = tabulate(lines, headers, colalign=right, disable_numparse=True)
-    notes = [f"  {row.stage} {row.what}: {row.note}" for row in rows if row.note]
-    on_gpu = [row for row in rows if row.on_gpu]
-    hours = sum(row.hours or 0 for row in on_gpu)
+    notes = [
+        f"  {row.what}: {row.note}"
+        for row in rows
+        if row.note and (row.stage != "download_model" or "gated" in row.note)
+    ]
+    devices: dict[str, float] = defaultdict(float)
+    for row in rows:
+        if row.on_gpu:
+            devices[row.device] += row.hours or 0.0
+    shares = ", ".join(f"{hours:,.1f} on {device}" for device, hours in devices.items())
     downloads = [row for row in rows if row.stage == "download_model" and not row.done]
-    unknown = [f"{row.stage} {row.what}" for row in rows if row.hours is None and not row.gb]
+    unknown = [f"{row.stage} {row.what}" for row in rows if row.hours is None]
     sums = [
         f"{sum(row.jobs for row in rows):,} jobs, {sum(row.done for row in rows):,} of them done",
-        f"{hours:,.0f} GPU hours left, {wall_hours(rows, gpus):,.1f} hours on {gpus} GPUs "
-        "(`gpus` in the config)",
-        f"{sum(row.gb or 0 for row in rows if row.stage != 'download_model'):,.0f} GB of images",
-        f"{len(downloads)} models to download, {sum(row.gb or 0 for row in downloads):,.0f} GB",
+        f"{sum(devices.values()):,.1f} GPU hours left" + (f" ({shares})" if shares else ""),
+        f"{wall_hours(rows, gpus):,.1f} hours on {gpus} GPUs at once (`gpus` in the config)",
+        f"{sum(row.gb or 0 for row in rows if row.stage != 'download_model'):,.1f} GB of images",
+        f"{len(downloads)} models to download, {sum(row.gb or 0 for row in downloads):,.1f} GB",
     ]
     if unknown:
-        sums.append("time not known yet, and not in the sums: " + ", ".join(unknown))
+        sums.append("not known yet, and so not in these hours: " + ", ".join(unknown))
     return "\n".join([table, "", *notes, *([""] if notes else []), *sums])
+
+
+def line(row: Row) -> tuple[str | int, ...]:
+    """Return the cells of a row: empty where nothing belongs, `?` for what is not known."""
+    if row.stage == "download_model":
+        return (row.stage, row.what, row.jobs, row.done, *[""] * 6, number(row.gb, 1))
+    return (
+        row.stage, row.what, row.jobs, row.done, number(row.images), row.device or "?",
+        speed(row.images_per_second), row.basis or "?", number(row.hours, 1),
+        number(row.longest and row.longest * 60, 1), number(row.gb, 1) if row.gb else "",
+    )  # fmt: skip
 
 
 def number(value: float | None, digits: int = 0) -> str:

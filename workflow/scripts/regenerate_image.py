@@ -18,8 +18,14 @@ from synthgap.atomic import write_bytes
 from synthgap.data.images import decode
 from synthgap.data.shards import ImageReader, read_rows
 from synthgap.errors import UserError, suggest
-from synthgap.generators.generation import attempt_seed, encode_image, members
-from synthgap.job import command, input_path, installed_versions, log, output_path, run
+from synthgap.generators.generation import (
+    OutOfMemoryError,
+    attempt_seed,
+    encode_image,
+    members,
+)
+from synthgap.hub import origin
+from synthgap.job import command, input_path, log, output_path, run
 
 
 def options() -> argparse.ArgumentParser:
@@ -68,12 +74,19 @@ def generate(args: argparse.Namespace, facts: dict, rows: list[dict], row: dict)
     repeated = [prompt for prompt in prompts if everything.count(prompt) > 1]
     pipeline = args.pipeline or input_path(recorded["pipeline"])
     model = TextToImage(pipeline, generator, device, repeated)
-    here = installed_versions() | {"device": model.device_name}
-    for name, then in (facts["versions"] | {"device": facts["device"]}).items():
-        if name in here and here[name] != then:
-            log.warning("%s was %s then and is %s now", name, then, here[name])
+    if origin(pipeline) != row["details"]["model"]:
+        log.warning("the model was %s then, %s now", row["details"]["model"], origin(pipeline))
+    if model.made_with not in facts["tally"]["made_with"]:
+        then = " or ".join(map(str, facts["tally"]["made_with"]))
+        log.warning("made with %s then, with %s now", then, model.made_with)
     seeds = [attempt_seed(one["seed"], row["details"]["attempt"]) for one in together]
-    images = model.generate(prompts, seeds)
+    try:
+        images = model.generate(prompts, seeds)
+    except OutOfMemoryError:
+        raise UserError(
+            f"{len(prompts)} images at once do not fit in this device's memory; make the image "
+            "`--alone`, or on a larger device"
+        ) from None
     if images.failures[place]:
         raise UserError(f"{args.key}: no image this time: {images.failures[place]}")
     return encode_image(images.pixels[place], generator["stored_size"], generator["image_format"])

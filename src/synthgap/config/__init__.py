@@ -139,7 +139,8 @@ class Config(Section):
         generator = self.resolved(name)
         assert generator.model is not None
         variant = f"--{generator.variant}" if generator.variant else ""
-        return slug(generator.model, generator.revision) + variant
+        code = "--code" if generator.trust_remote_code else ""
+        return slug(generator.model, generator.revision) + variant + code
 
     def shards_of(self, source: str) -> PerSplit:
         """Return the number of shards a split that a source has."""

@@ -18,6 +18,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Guidance = Annotated[float, Field(ge=0)]
 GuidanceArgument = Literal["guidance_scale", "true_cfg_scale", "distilled_guidance_scale"]
 Side = Annotated[int, Field(ge=8)]
+Offload = Literal["none", "model", "sequential"]
 
 RESERVED_ARGUMENTS = {
     "prompt",
@@ -32,7 +33,9 @@ RESERVED_ARGUMENTS = {
 }
 
 
-FROM_PRESET = ("model", "revision", "variant", "released", "dtype", "guidance_argument")
+FROM_PRESET = (
+    "model", "revision", "variant", "released", "dtype", "guidance_argument", "offload",
+)  # fmt: skip
 FROM_SETTINGS = ("steps", "guidance_scale", "image_size", "scheduler")
 
 
@@ -62,6 +65,10 @@ class Preset(Section):
     dtype: Dtype
     size_multiple: Count = Field(description="what an image's side must be a multiple of")
     guidance_argument: GuidanceArgument | None = Field(description="none: reads no guidance")
+    guidance_above: Guidance | None = Field(
+        description="scale above which a step takes two forward passes"
+    )
+    offload: Offload = "none"
     binned_size: Side | None = Field(
         None, description="smaller images are rendered at this size and shrunk"
     )
@@ -116,8 +123,8 @@ class Generator(Section):
     compile: bool = Field(False, description="compile the denoiser with torch.compile")
     channels_last: bool = Field(False, description="memory format of denoiser and autoencoder")
     vae_slicing: bool = Field(False, description="decode one image at a time, to save memory")
-    offload: Literal["none", "model", "sequential"] = Field(
-        "none", description="keep idle parts in host memory, for cards that are too small"
+    offload: Offload | None = Field(
+        None, description="keep idle parts in host memory, for cards that are too small"
     )
     shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
@@ -131,7 +138,7 @@ class Generator(Section):
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
-        if sum(one is not None for one in (self.preset, self.trained, self.model)) != 1:
+        if (self.trained is None) == (self.preset is None and self.model is None):
             raise ValueError("give exactly one of `preset`, `trained` and `model`")
         if self.preset is None:
             if "settings" in self.model_fields_set:
@@ -155,28 +162,62 @@ class Generator(Section):
         preset = known[self.preset]
         if self.settings not in preset.settings:
             raise ValueError(f"preset {self.preset} is newer than the paper; leave `settings` out")
-        if (self.guidance_argument or preset.guidance_argument) is None and self.guidance_scale:
+        settings = preset.settings[self.settings]
+        guidance = self.guidance_argument or preset.guidance_argument
+        if guidance is None and self.guidance_scale:
             raise ValueError(f"{preset.title} reads no guidance; leave `guidance_scale` out")
-        side = self.image_size or preset.settings[self.settings].image_size
+        side = self.image_size or settings.image_size
         if side % preset.size_multiple:
             raise ValueError(
                 f"image_size: {preset.title} renders sides that are multiples of "
                 f"{preset.size_multiple}, not {side}"
             )
-        accepted = call_arguments(preset.pipeline)
-        for name in self.arguments:
+        accepted = arguments_of(preset.pipeline)
+        for name in [*self.arguments, *([guidance] if guidance else [])]:
             if accepted and name not in accepted:
                 raise ValueError(
                     f"arguments: {preset.pipeline} takes no `{name}`{suggest(name, accepted)}"
                 )
         return self
 
+    @model_validator(mode="after")
+    def _guides(self) -> Self:
+        """Refuse guidance that would silently be off, or be set twice."""
+        whole = self.resolved(8)
+        if whole.guidance_argument in whole.arguments:
+            raise ValueError(
+                f"arguments: give `{whole.guidance_argument}` as `guidance_scale`, once"
+            )
+        for scale in (
+            whole.guidance_scale if whole.guidance_argument == "true_cfg_scale" else None,
+            whole.arguments.get("true_cfg_scale"),
+        ):
+            away = whole.arguments.get("negative_prompt")
+            if isinstance(scale, int | float) and scale > 1 and away is None:
+                raise ValueError(
+                    "true_cfg_scale guides only with something to guide away from; add "
+                    "`arguments: {negative_prompt: ' '}`, a blank serves"
+                )
+        return self
+
+    @property
+    def passes_a_step(self) -> int | None:
+        """Forward passes of the denoiser a step, 2 with guidance; None without a preset."""
+        if self.preset is None:
+            return None
+        whole, above = self.resolved(8), presets()[self.preset].guidance_above
+        true_scale = whole.arguments.get("true_cfg_scale")
+        if isinstance(true_scale, int | float) and true_scale > 1:
+            return 2
+        return 2 if above is not None and (whole.guidance_scale or 0) > above else 1
+
     @property
     def hub_model(self) -> str | None:
         """The hub id, where the model comes from there."""
-        if self.preset is not None:
-            return presets()[self.preset].model
-        return None if self.model is None or is_folder(self.model) else self.model
+        model = self.model
+        if model is None and self.preset is not None:
+            model = presets()[self.preset].model
+        return None if model is None or is_folder(model) else model
 
     def resolved(self, image_size: int) -> "Generator":
         """Return a generator without a preset: all its settings filled in.
@@ -188,6 +229,7 @@ class Generator(Section):
             "dtype": "float32",
             "guidance_argument": "guidance_scale",
             "image_size": image_size,
+            "offload": "none",
         }
         filled: dict[str, Any] = {}
         if self.preset is not None:
@@ -198,6 +240,8 @@ class Generator(Section):
             filled = {"preset": None, "arguments": settings.arguments | self.arguments}
             if self.dtype not in (None, preset.dtype):
                 defaults["variant"] = None  # half-precision weights would lose what is asked for
+            if self.model is not None:  # a copy of the preset's weights, under its own name
+                defaults |= {"revision": None, "variant": None}
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 filled[name] = value
@@ -210,7 +254,7 @@ def is_folder(model: str) -> bool:
 
 
 @cache
-def call_arguments(pipeline: str) -> tuple[str, ...]:
+def arguments_of(pipeline: str) -> tuple[str, ...]:
     """Return the arguments that a diffusers pipeline's call takes; nothing if it is not installed.
 
     Read from the source: importing a pipeline takes seconds, and a config is checked in one.

@@ -53,13 +53,13 @@ class Batch:
 class Model(Protocol):
     """What the loop needs of a text-to-image model."""
 
-    device_name: str
+    made_with: dict[str, str]  # device and versions that shape an image
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Batch:
         """Return an image for each prompt; raises OutOfMemoryError."""
 
     def largest_batch(self, prompts: Sequence[str]) -> int:
-        """Return how many images fit in one call."""
+        """Return how many of `prompts` fit in one call."""
 
 
 @dataclass
@@ -84,12 +84,13 @@ class Tally:
     """What a shard's making came to, over all attempts of the job.
 
     Attributes:
-        device: its model, "NVIDIA H100 80GB HBM3" say.
+        made_with: the devices and library versions that images were made with; a job that goes
+            on elsewhere has several.
         seconds: of the device, without loading, encoding and writing.
         batch_size: the one in force at the end.
     """
 
-    device: str = ""
+    made_with: list[dict[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     batch_size: int = 0
     failed: int = 0
@@ -143,6 +144,8 @@ def generate_resumably(
         _check_failed(tally, max_failed)
     if position < len(rows):
         model = load()
+        if tally.made_with and model.made_with != tally.made_with[-1]:
+            log.warning("going on with %s after %s", model.made_with, tally.made_with[-1])
         with (
             Progress(len(rows), "images", done=position) as progress,
             ThreadPoolExecutor(workers) as encoders,
@@ -153,7 +156,7 @@ def generate_resumably(
             if not limit and isinstance(batch_size, int):
                 limit = batch_size
             elif not limit:
-                limit = min(len(rows), model.largest_batch([row["prompt"] for row in rows[:64]]))
+                limit = model.largest_batch([row["prompt"] for row in rows])
             while position < len(rows):
                 batch = rows[position : position + limit]
                 started = time.monotonic()
@@ -164,7 +167,8 @@ def generate_resumably(
                     log.info("%d images do not fit in memory; going on with %d", len(batch), limit)
                     continue
                 tally.seconds += (seconds := time.monotonic() - started)
-                tally.batch_size, tally.device = limit, model.device_name
+                tally.batch_size = limit
+                _note(tally, model.made_with)
                 _add(tally, made)
                 encoded = [
                     encoders.submit(encode_image, image, size, image_format)
@@ -172,7 +176,7 @@ def generate_resumably(
                     else None
                     for one, image in zip(made, pixels, strict=True)
                 ]
-                facts = {"seconds": seconds, "batch_size": limit, "device": tally.device}
+                facts = {"seconds": seconds, "batch_size": limit, "made_with": model.made_with}
                 target = _batch_file(folder, position)
                 waiting.append(writer.submit(_write, target, made, encoded, facts))
                 while len(waiting) > WAITING:
@@ -266,10 +270,16 @@ def _count(file: Path, tally: Tally) -> int:
     table = pq.read_table(file, columns=["status", "details"])
     facts = json.loads(table.schema.metadata[b"facts"])
     tally.seconds += facts["seconds"]
-    tally.batch_size, tally.device = facts["batch_size"], facts["device"]
+    tally.batch_size = facts["batch_size"]
+    _note(tally, facts["made_with"])
     rows = table.to_pylist()
     _add(tally, [Made(row["status"], None, json.loads(row["details"])) for row in rows])
     return len(rows)
+
+
+def _note(tally: Tally, made_with: dict[str, str]) -> None:
+    if made_with not in tally.made_with:
+        tally.made_with.append(made_with)
 
 
 def _add(tally: Tally, made: Sequence[Made]) -> None:

@@ -10,8 +10,16 @@ import diffusers
 import torch
 import transformers
 
-from synthgap.errors import UserError, suggest
+from synthgap.errors import UserError
 from synthgap.generators.generation import Batch, OutOfMemoryError
+from synthgap.generators.loading import (
+    call_arguments,
+    check_guidance,
+    denoiser_of,
+    is_too_large,
+    load_pipeline,
+    place,
+)
 from synthgap.generators.prompting import PromptCache, TruncationCounter
 
 log = logging.getLogger("synthgap")
@@ -31,7 +39,8 @@ class TextToImage:
         repeated: prompts that will come again; each is encoded once.
 
     Raises:
-        UserError: the folder holds no pipeline, or its call does not take an argument.
+        UserError: the folder holds no pipeline, it does not fit on the device, or its call does
+            not take an argument.
     """
 
     def __init__(
@@ -41,18 +50,20 @@ class TextToImage:
         device: str,
         repeated: Iterable[str] = (),
     ) -> None:
-        # The job shows its own progress, and counts what they would warn of for each prompt.
-        for library in (diffusers.utils, transformers.utils):
-            library.logging.disable_progress_bar()
-            library.logging.set_verbosity_error()
-        self.pipeline = _load(Path(folder), options)
-        self.device = device
-        self.device_name = torch.cuda.get_device_name() if device.startswith("cuda") else device
+        self.pipeline = load_pipeline(Path(folder), options)
         self.arguments = call_arguments(type(self.pipeline), options)
-        _place(self.pipeline, options, device)
+        check_guidance(self.pipeline, self.arguments)
+        place(self.pipeline, options, device)
         self.pipeline.set_progress_bar_config(disable=True)
-        accepted = inspect.signature(self.pipeline.__call__).parameters
-        longest = accepted.get("max_sequence_length")
+        self.device, self.to_compile = device, options["compile"]
+        self.made_with = {
+            "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+            "torch": torch.__version__,
+            "diffusers": diffusers.__version__,
+            "transformers": transformers.__version__,
+        }
+        self.vae_dtype = self.pipeline.vae.dtype
+        longest = inspect.signature(self.pipeline.__call__).parameters.get("max_sequence_length")
         self.truncation = TruncationCounter(
             self.pipeline,
             self.arguments.get("max_sequence_length", longest and longest.default),
@@ -69,26 +80,29 @@ class TextToImage:
 
         Raises:
             OutOfMemoryError: the device has no room for so many at once.
+            UserError: the pipeline refuses its arguments.
         """
+        if self.to_compile:  # not before: the search for the batch size would compile each trial
+            self.to_compile = False
+            torch._dynamo.config.recompile_limit = MOST_ON_GPU  # one for each size of a batch
+            denoiser_of(self.pipeline).compile(dynamic=False)
         return self._generate(prompts, seeds, self.arguments)
 
     def largest_batch(self, prompts: Sequence[str]) -> int:
-        """Return the most images that fit in one call, found by halving on short trials."""
+        """Return how many of `prompts` fit in one call, found by halving on short trials."""
         if self.device == "cpu":
-            return ON_CPU
+            return min(ON_CPU, len(prompts))
         # Two steps take as much memory as fifty.
-        short = self.arguments | {
-            "num_inference_steps": min(2, self.arguments["num_inference_steps"])
-        }
-        size = MOST_ON_GPU
+        steps = min(2, self.arguments["num_inference_steps"])
+        short = self.arguments | {"num_inference_steps": steps}
+        size = min(MOST_ON_GPU, len(prompts))
         while size > 1:
-            some = [prompts[i % len(prompts)] for i in range(size)]
             try:
-                self._generate(some, range(size), short)
+                self._generate(prompts[:size], range(size), short)
                 break
             except OutOfMemoryError:
                 size //= 2
-        log.info("batches of %d images fit in the memory of %s", size, self.device_name)
+        log.info("batches of %d images fit in the memory of %s", size, self.made_with["device"])
         return size
 
     def _generate(
@@ -104,10 +118,22 @@ class TextToImage:
             # A copy, because some pipelines write their template into the caller's list.
             output = self.pipeline(prompt=list(prompts), generator=generators, **arguments)
             return self._finish(output, len(prompts))
-        except torch.OutOfMemoryError:
-            pass  # handled outside, where the traceback no longer holds on to tensors
-        torch.cuda.empty_cache()
+        except ValueError as error:
+            name = type(self.pipeline).__name__
+            raise UserError(f"{name} refuses what it is called with: {error}") from error
+        except RuntimeError as error:
+            if not is_too_large(error):
+                raise
+        # Out here the traceback no longer holds on to tensors.
+        self._recover()
         raise OutOfMemoryError
+
+    def _recover(self) -> None:
+        """Undo what a call that was broken off leaves behind."""
+        self.pipeline.maybe_free_model_hooks()  # parts that were to leave the card after the call
+        if self.pipeline.vae.dtype != self.vae_dtype:  # SDXL decodes in float32 and then returns
+            self.pipeline.vae.to(self.vae_dtype)
+        torch.cuda.empty_cache()
 
     def _finish(self, output: Any, n: int) -> Batch:
         """Check and quantise on the device, so that as little as possible has to leave it."""
@@ -134,74 +160,3 @@ class TextToImage:
         return Batch(
             pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), failures, self.truncation.found()
         )
-
-
-def call_arguments(pipeline: type, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the pipeline's call, checked against what it takes.
-
-    Raises:
-        UserError: it does not take one of them.
-    """
-    side = options["image_size"]
-    arguments: dict[str, Any] = {
-        "num_inference_steps": options["steps"],
-        "height": side,
-        "width": side,
-        "output_type": "pt",
-        **options["arguments"],
-    }
-    if options["guidance_scale"] is not None:
-        arguments[options["guidance_argument"] or "guidance_scale"] = options["guidance_scale"]
-    accepted = inspect.signature(pipeline.__call__).parameters
-    for name in arguments:
-        if name not in accepted:
-            known = [known for known in accepted if known != "self"]
-            raise UserError(f"{pipeline.__name__} takes no argument `{name}`{suggest(name, known)}")
-    return arguments
-
-
-def _load(folder: Path, options: dict[str, Any]) -> Any:
-    if not (folder / "model_index.json").exists():
-        raise UserError(
-            f"{folder} is no diffusers pipeline: it has no model_index.json; give the folder that "
-            "`save_pretrained` wrote, or a hub id"
-        )
-    try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
-            folder,
-            dtype=getattr(torch, options["dtype"]),
-            variant=options["variant"],
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=options["trust_remote_code"],
-        )
-        if options["scheduler"]:
-            scheduler = getattr(diffusers, options["scheduler"])
-            pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    except AttributeError:
-        raise UserError(f"scheduler: diffusers has no `{options['scheduler']}`") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded as a pipeline folder: {error}") from error
-    return pipeline
-
-
-def _place(pipeline: Any, options: dict[str, Any], device: str) -> None:
-    """Put the pipeline on the device, the way the options say."""
-    denoiser = getattr(pipeline, "unet", None) or pipeline.transformer
-    if options["channels_last"]:
-        for module in (denoiser, pipeline.vae):
-            module.to(memory_format=torch.channels_last)
-    if options["vae_slicing"]:
-        if not hasattr(pipeline.vae, "enable_slicing"):
-            raise UserError(
-                f"vae_slicing: {type(pipeline.vae).__name__} cannot do it; leave it out"
-            )
-        pipeline.vae.enable_slicing()
-    if options["offload"] == "none" or device == "cpu":
-        pipeline.to(device)
-    elif options["offload"] == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device)
-    if options["compile"]:
-        denoiser.compile()

@@ -1,14 +1,14 @@
 """Jobs, images, hours and storage of every stage, from a config and from what was measured."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from synthgap.config import SPLITS, Config
-from synthgap.config.generators import presets
+from synthgap.config.generators import Generator, presets
 
 # Bytes a pixel of natural images at 256 to 512 pixels, by codec: rules of thumb for the storage
 # of images that do not exist yet.
@@ -22,14 +22,14 @@ class Measured:
     """What finished jobs of a stage came to.
 
     Attributes:
-        done: finished jobs.
+        done: finished jobs; of images, by split.
         hours_a_job: mean of the finished ones.
         images_per_second: of the device, without start-up; None if not known.
         device: where that was.
         bytes_an_image: in the tar.
     """
 
-    done: int = 0
+    done: Mapping[str, int] = field(default_factory=dict)
     hours_a_job: float | None = None
     images_per_second: float | None = None
     device: str = ""
@@ -47,7 +47,7 @@ class Row:
         images: of all jobs; of a training, those that pass through in all epochs.
         images_per_second: on `device`, with its `basis`: measured, published or estimated.
         hours: of the device, for the jobs that are left.
-        hours_a_job: of the device.
+        longest: hours of the longest job.
         gb: storage of all jobs, in 10^9 bytes.
         note: what to know of it.
     """
@@ -61,15 +61,10 @@ class Row:
     device: str = ""
     basis: str = ""
     source: str = ""
-    hours_a_job: float | None = None
+    hours: float | None = None
+    longest: float | None = None
     gb: float | None = None
     note: str = ""
-
-    @property
-    def hours(self) -> float | None:
-        """Hours of the device for the jobs that are left."""
-        left = self.jobs - self.done
-        return 0.0 if left == 0 else self.hours_a_job and self.hours_a_job * left
 
     @property
     def on_gpu(self) -> bool:
@@ -88,185 +83,214 @@ def speeds() -> dict[str, dict[str, dict[str, Any]]]:
     return table
 
 
-def plan(
-    config: Config,
-    measured: Mapping[tuple[str, str], Measured],
-    *,
-    classes: int | None,
-    real_images: Mapping[str, int],
-) -> list[Row]:
-    """Return the plan's rows, in the order of the work.
+def wall_hours(rows: Iterable[Row], gpus: int) -> float:
+    """Return the hours that the GPU jobs take on `gpus` at once, packed one behind the other."""
+    left = [row for row in rows if row.on_gpu and row.hours]
+    longest = max((row.longest or 0.0 for row in left), default=0.0)
+    return max(sum(row.hours or 0.0 for row in left) / gpus, longest)
+
+
+def download_label(config: Config, name: str) -> str:
+    """Return what people call the model that a generator downloads."""
+    generator = config.resolved(name)
+    return " ".join(part for part in (generator.model, generator.variant) if part)
+
+
+class Plan:
+    """The plan of one config.
 
     Args:
         measured: what is known from finished jobs, by stage and what.
         classes: number of classes, if known.
-        real_images: real images a split, if known.
+        real: real images a split, if known.
     """
-    rows = [*_models(config), *_images(config, classes, real_images)]
-    rows += _classifiers(config, classes, real_images)
-    return [_measured(row, measured.get((row.stage, row.what))) for row in rows]
 
+    def __init__(
+        self,
+        config: Config,
+        measured: Mapping[tuple[str, str], Measured],
+        classes: int | None,
+        real: Mapping[str, int],
+    ) -> None:
+        self.config, self.measured, self.classes, self.real = config, measured, classes, real
+        self.sources = ["real", *config.sources]
+        self.pixels = config.real.image_size**2
 
-def wall_hours(rows: list[Row], gpus: int) -> float:
-    """Return the hours that the GPU jobs take on `gpus` at once, packed one behind the other."""
-    gpu_rows = [row for row in rows if row.on_gpu and row.hours]
-    longest = max((row.hours_a_job or 0.0 for row in gpu_rows), default=0.0)
-    return max(sum(row.hours or 0.0 for row in gpu_rows) / gpus, longest)
+    def rows(self) -> list[Row]:
+        """Return the rows in the order of the work."""
+        return [*self._models(), *self._images(), *self._views(), *self._classifiers()]
 
+    def images_of(self, source: str, split: str) -> int | None:
+        """Return the images of a source and split, or None where they cannot be known yet."""
+        if source not in self.config.sources:
+            return self.real.get(split)
+        wanted = self.config.synthetic.samples_per_class[split]
+        return None if self.classes is None else self.classes * wanted
 
-def _measured(row: Row, found: Measured | None) -> Row:
-    """Put what was measured in a row in place of what was assumed."""
-    if found is None:
-        return row
-    known: dict[str, Any] = {"done": min(found.done, row.jobs)}
-    if found.images_per_second and row.images:
-        hours = row.images / row.jobs / found.images_per_second / 3600
-        known |= {
-            "images_per_second": found.images_per_second, "device": found.device,
-            "basis": "measured", "source": "finished shards", "hours_a_job": hours,
-        }  # fmt: skip
-    elif found.hours_a_job:
-        known |= {"basis": "measured", "source": "finished jobs", "hours_a_job": found.hours_a_job}
-        known |= {} if row.device else {"device": found.device}
-    if found.bytes_an_image and row.images:
-        known["gb"] = row.images * found.bytes_an_image / 1e9
-    return Row(**vars(row) | known)
+    def _models(self) -> Iterator[Row]:
+        seen = set()
+        for name, generator in self.config.generators.items():
+            folder = generator.hub_model and self.config.download_name(name)
+            if not folder or folder in seen:
+                continue
+            seen.add(folder)
+            label, size, note = download_label(self.config, name), None, "size unknown: no preset"
+            if generator.preset:
+                preset = presets()[generator.preset]
+                size, note = preset.download_gb, preset.license
+                if preset.gated:
+                    page = f"https://huggingface.co/{self.config.resolved(name).model}"
+                    note += f"; gated: accept it at {page}, set HF_TOKEN"
+            done = self._found("download_model", label).done.get("", 0)
+            yield Row("download_model", label, 1, done, hours=0.0, gb=size, note=note)
+        for name in self.config.trained_models:
+            yield self._jobs("train_generator", name, 1)
 
+    def _images(self) -> Iterator[Row]:
+        config, codec = self.config, self.config.real.image_format
+        yield self._shards("prepare_real", "real", [("real", split) for split in SPLITS], codec)
+        if "caption" in config.synthetic.prompts or config.trained_models:
+            n = self.real.get("train")
+            yield self._jobs(
+                "caption_images", config.captioner.kind, config.real.shards.train, images=n
+            )
+        for source in config.sources:
+            yield self._generation(source)
+        for pattern in config.composites:
+            yield self._shards("composite_images", f"cutmix-{pattern}", [("real", "train")], codec)
 
-def _models(config: Config) -> Iterator[Row]:
-    seen = set()
-    for name, generator in config.generators.items():
-        folder = generator.hub_model and config.download_name(name)
-        if not folder or folder in seen:
-            continue
-        seen.add(folder)
-        size, note = None, "size unknown: no preset"
-        if generator.preset:
-            preset = presets()[generator.preset]
-            size, note = preset.download_gb, preset.license
-            if preset.gated:
-                note += f"; gated: accept it at https://huggingface.co/{preset.model}, set HF_TOKEN"
-        yield Row("download_model", config.resolved(name).model or "", 1, gb=size, note=note)
-    for name in config.trained_models:
-        yield Row("train_generator", name, 1, device="cpu")
+    def _views(self) -> Iterator[Row]:
+        everything = [(source, split) for source in self.sources for split in SPLITS]
+        for view in self.config.views:
+            used = view in self.config.used_views
+            parts = everything if used else [("real", "test")]
+            yield self._shards("derive_view", view, parts, "png")  # losslessly
 
-
-def _images(config: Config, classes: int | None, real: Mapping[str, int]) -> Iterator[Row]:
-    pixels, codec = config.real.image_size**2, config.real.image_format
-    size = pixels * BYTES_A_PIXEL[codec] / 1e9
-    total = sum(real.values()) if real else None
-    shards = config.real.shards
-    jobs = sum(shards[split] for split in SPLITS)
-    yield Row("prepare_real", "real", jobs, images=total, device="cpu", gb=total and total * size)
-    if "caption" in config.synthetic.prompts or config.trained_models:
-        kind = config.captioner.kind
-        yield Row("caption_images", kind, shards.train, images=real.get("train"), device="cpu")
-    for source in config.sources:
-        yield _generation(config, source, classes, size)
-    for pattern in config.composites:
-        n = real.get("train")
-        yield Row(
-            "composite_images", f"cutmix-{pattern}", shards.train, images=n, device="cpu",
-            gb=n and n * size,
-        )  # fmt: skip
-    sources = ["real", *config.sources]
-    lossless = pixels * BYTES_A_PIXEL["png"] / 1e9
-    for view in config.views:
-        whole = [(s, split) for s in sources for split in SPLITS]
-        parts = whole if view in config.used_views else [("real", "test")]
-        counts = [images_of(config, s, split, classes, real) for s, split in parts]
-        n = None if None in counts else sum(filter(None, counts))
-        jobs = sum(config.shards_of(s)[split] for s, split in parts)
-        yield Row("derive_view", view, jobs, images=n, device="cpu", gb=n and n * lossless)
-
-
-def images_of(
-    config: Config, source: str, split: str, classes: int | None, real: Mapping[str, int]
-) -> int | None:
-    """Return the images of a source and split, or None where they cannot be known yet."""
-    if source not in config.sources:
-        return real.get(split)
-    return None if classes is None else classes * config.synthetic.samples_per_class[split]
-
-
-def _generation(config: Config, source: str, classes: int | None, size: float) -> Row:
-    name = config.sources[source][0]
-    generator, preset_name = config.resolved(name), config.generators[name].preset
-    shards = config.shards_of(source)
-    jobs = sum(shards[split] for split in SPLITS)
-    counts = [images_of(config, source, split, classes, {}) for split in SPLITS]
-    images = None if None in counts else sum(filter(None, counts))
-    row: dict[str, Any] = {
-        "stage": "generate_images",
-        "what": source,
-        "jobs": jobs,
-        "images": images,
-        "gb": images and images * size,
-    }
-    if preset_name is None:
-        device = "cpu" if config.generators[name].trained else ""
-        return Row(**row, device=device, note="speed unknown until a shard is done")
-    known, preset = speeds()["generate_images"][preset_name], presets()[preset_name]
-    assert generator.steps is not None
-    assert generator.image_size is not None
-    binned = preset.binned_size if generator.arguments.get("use_resolution_binning", True) else None
-    side = max(generator.image_size, binned or 0)
-    # Work grows with steps and, roughly, with pixels.
-    work = generator.steps / known["steps"] * (side / known["image_size"]) ** 2
-    speed = known["images_per_second"] / work
-    hours = images / jobs / speed / 3600 if images else None
-    note = ""
-    # Of the training split, whose jobs are most of the work.
-    train = images_of(config, source, "train", classes, {})
-    job = train / shards.train / speed / 3600 if train else None
-    if job and job > LONG_JOB:
-        better = math.ceil(shards.train * job / (LONG_JOB / 2))
-        note = f"{job:.1f} h a training shard; shards: {{train: {better}}} makes it half an hour"
-    elif job and job < SHORT_JOB and shards.train > 1:
-        note = f"{job * 60:.1f} min a training shard; fewer shards would do"
-    return Row(
-        **row, images_per_second=speed, device=known["device"], basis=known["basis"],
-        source=known["source"], hours_a_job=hours, note=note,
-    )  # fmt: skip
-
-
-def _classifiers(config: Config, classes: int | None, real: Mapping[str, int]) -> Iterator[Row]:
-    transfer, distinguish = config.studies.transfer, config.studies.distinguish
-    sources = ["real", *config.sources]
-    trainings = {
-        (source, probe.view, probe.classifier, seed)
-        for probe in transfer.probes.values() for source in sources for seed in probe.seeds
-    }  # fmt: skip
-    pairs = {
-        (f"real+{source}", distinguish.view, distinguish.classifier, seed)
-        for source in sources for seed in distinguish.seeds
-    }  # fmt: skip
-    both = classes and 2 * classes * distinguish.images_per_class.train
-    counted = [(one, images_of(config, one[0], "train", classes, real)) for one in trainings]
-    counted += [(one, both) for one in pairs]
-    for name, classifier in config.classifiers.items():
-        images = [n for (_, _, used, _), n in counted if used == name]
-        if not images:
-            continue
-        seen = None
-        if None not in images:
-            seen = sum(filter(None, images)) * classifier.recipe.epochs
-        known = speeds()["train_classifier"].get(getattr(classifier.architecture, "name", ""))
-        row: dict[str, Any] = {
-            "stage": "train_classifier",
-            "what": name,
-            "jobs": len(images),
-            "images": seen,
+    def _classifiers(self) -> Iterator[Row]:
+        config, transfer = self.config, self.config.studies.transfer
+        distinguish = config.studies.distinguish
+        trainings = {
+            (source, probe.view, probe.classifier, seed): self.images_of(source, "train")
+            for probe in transfer.probes.values()
+            for source in self.sources
+            for seed in probe.seeds
         }
-        if known and config.real.image_size >= 160:
-            speed = known["images_per_second"]
-            hours = seen / len(images) / speed / 3600 if seen else None
-            yield Row(
-                **row, images_per_second=speed, device=known["device"], basis=known["basis"],
-                source=known["source"], hours_a_job=hours,
-            )  # fmt: skip
-        else:
-            yield Row(**row, note="speed unknown until one is trained")
-        yield Row("evaluate_classifier", name, len(images))
-    yield Row("extract_features", transfer.encoder, len(sources) + 1)
-    yield Row("measure_distribution", "transfer", len(sources))
+        both = self.classes and 2 * self.classes * distinguish.images_per_class.train
+        trainings |= {
+            (f"real+{source}", distinguish.view, distinguish.classifier, seed): both
+            for source in self.sources
+            for seed in distinguish.seeds
+        }
+        for name, classifier in config.classifiers.items():
+            images = [n for (_, _, used, _), n in trainings.items() if used == name]
+            if not images:
+                continue
+            seen = None
+            if None not in images:
+                seen = sum(filter(None, images)) * classifier.recipe.epochs
+            known = speeds()["train_classifier"].get(getattr(classifier.architecture, "name", ""))
+            row = self._jobs("train_classifier", name, len(images), images=seen)
+            # The table holds for images of about its own size.
+            if row.hours is None and known and config.real.image_size >= 160:
+                speed, longest = known["images_per_second"], None
+                if seen is not None:
+                    longest = max(filter(None, images)) * classifier.recipe.epochs / speed / 3600
+                row = self._figured(row, known, speed, seen and seen / speed / 3600, longest)
+            yield row
+            yield self._jobs("evaluate_classifier", name, len(images))
+        yield self._jobs("extract_features", transfer.encoder, len(self.sources) + 1)
+        yield self._jobs("measure_distribution", "transfer", len(self.sources))
+
+    def _generation(self, source: str) -> Row:
+        config, name = self.config, self.config.sources[source][0]
+        parts = [(source, split) for split in SPLITS]
+        row = self._shards("generate_images", source, parts, config.real.image_format)
+        preset_name = config.generators[name].preset
+        if preset_name is not None and row.images_per_second is None:
+            known = speeds()["generate_images"][preset_name]
+            speed = known["images_per_second"] / self._work(name, preset_name, known)
+            row = self._figured(row, known, speed, *self._hours(parts, "generate_images", speed))
+        elif row.hours is None:
+            return Row(**vars(row) | {"note": "speed unknown until a shard is done"})
+        return Row(**vars(row) | {"note": self._advice(row, source)})
+
+    def _advice(self, row: Row, source: str) -> str:
+        """Return what to say of the length of a source's jobs."""
+        shards, speed = self.config.shards_of(source), row.images_per_second
+        if row.longest and speed and row.longest > LONG_JOB:
+            counts = [
+                f"{split}: {math.ceil((self.images_of(source, split) or 0) / speed / 1800)}"
+                for split in SPLITS
+            ]
+            return f"{row.longest:.1f} h a shard; half an hour with shards: {{{', '.join(counts)}}}"
+        if row.longest and row.longest < SHORT_JOB and shards.train > 1:
+            return f"{row.longest * 60:.1f} min a shard; fewer shards would do"
+        return ""
+
+    def _work(self, name: str, preset_name: str, known: Mapping[str, Any]) -> float:
+        """Return the work of an image, relative to the one that the table's figure is of."""
+        generator, preset = self.config.resolved(name), presets()[preset_name]
+        assert generator.steps is not None
+        assert generator.image_size is not None
+        binned = generator.arguments.get("use_resolution_binning", True) and preset.binned_size
+        side = max(generator.image_size, binned or 0)
+        passes = self.config.generators[name].passes_a_step or 1
+        usual = Generator(preset=preset_name).passes_a_step or 1
+        # It grows with steps, passes and, roughly, pixels.
+        work = generator.steps / known["steps"] * passes / usual * (side / known["image_size"]) ** 2
+        return float(work)
+
+    def _found(self, stage: str, what: str) -> Measured:
+        return self.measured.get((stage, what), Measured())
+
+    def _jobs(self, stage: str, what: str, jobs: int, images: int | None = None) -> Row:
+        """Return a row whose time is known from finished jobs alone."""
+        found = self._found(stage, what)
+        done = min(sum(found.done.values()), jobs)
+        if found.hours_a_job is None:
+            return Row(stage, what, jobs, done, images)
+        return Row(
+            stage, what, jobs, done, images, device=found.device, basis="measured",
+            source="finished jobs", hours=found.hours_a_job * (jobs - done),
+            longest=found.hours_a_job,
+        )  # fmt: skip
+
+    def _shards(self, stage: str, what: str, parts: Sequence[tuple[str, str]], codec: str) -> Row:
+        """Return a row of jobs that write one shard each, for some sources and splits."""
+        counts = [self.images_of(source, split) for source, split in parts]
+        images = None if None in counts else sum(filter(None, counts))
+        found = self._found(stage, what)
+        jobs = sum(self.config.shards_of(source)[split] for source, split in parts)
+        row = self._jobs(stage, what, jobs, images)
+        size = found.bytes_an_image or self.pixels * BYTES_A_PIXEL[codec]
+        known: dict[str, Any] = {"gb": None if images is None else images * size / 1e9}
+        if found.images_per_second and images is not None:
+            hours, longest = self._hours(parts, stage, found.images_per_second)
+            known |= {
+                "images_per_second": found.images_per_second, "source": "finished shards",
+                "hours": hours, "longest": longest,
+            }  # fmt: skip
+        return Row(**vars(row) | known)
+
+    def _hours(
+        self, parts: Sequence[tuple[str, str]], stage: str, speed: float
+    ) -> tuple[float | None, float | None]:
+        """Return the hours of the shards that are left, and of the longest one."""
+        left, longest = 0.0, 0.0
+        for source, split in parts:
+            images, shards = self.images_of(source, split), self.config.shards_of(source)[split]
+            if images is None:
+                return None, None
+            hours = images / shards / speed / 3600
+            done = min(self._found(stage, source).done.get(split, 0), shards)
+            left, longest = left + hours * (shards - done), max(longest, hours)
+        return left, longest
+
+    def _figured(
+        self, row: Row, known: Mapping[str, Any], speed: float, hours: float | None,
+        longest: float | None,
+    ) -> Row:  # fmt: skip
+        """Put a figure of the table in a row."""
+        figures = {name: known[name] for name in ("device", "basis", "source")}
+        figures |= {"images_per_second": speed, "hours": hours, "longest": longest}
+        return Row(**vars(row) | figures)

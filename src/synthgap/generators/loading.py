@@ -1,0 +1,146 @@
+"""Load a diffusers pipeline folder, check it against a generator's options, put it on a device."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from synthgap.errors import UserError, suggest
+
+# What devices say, besides torch's own error, when memory or an index type is too small.
+TOO_LARGE = ("out of memory", "_ALLOC_FAILED", "can't allocate memory", "INT_MAX elements")
+
+ADVICE = "set `offload: model` (or `sequential`) for this generator, or take a larger device"
+
+
+def is_too_large(error: RuntimeError) -> bool:
+    """Whether an error says that the device has no room for the batch."""
+    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in TOO_LARGE)
+
+
+def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
+    """Return the pipeline in `folder`, with the scheduler that the options name.
+
+    Raises:
+        UserError: the folder holds no text-to-image pipeline that this version of diffusers runs.
+    """
+    # The job shows its own progress, and counts what they would warn of for each prompt.
+    for library in (diffusers.utils, transformers.utils):
+        library.logging.disable_progress_bar()
+        library.logging.set_verbosity_error()
+    index = folder / "model_index.json"
+    if not index.exists():
+        raise UserError(
+            f"{folder} is no diffusers pipeline: it has no model_index.json; give the folder that "
+            "`save_pretrained` wrote, or a hub id"
+        )
+    name = json.loads(index.read_text()).get("_class_name")
+    if isinstance(name, str) and not hasattr(diffusers, name):
+        raise UserError(
+            f"{folder}: diffusers {diffusers.__version__} has no {name}; a newer one may have"
+        )
+    scheduler = options["scheduler"] and getattr(diffusers, options["scheduler"], None)
+    if options["scheduler"] and not hasattr(scheduler, "from_config"):
+        raise UserError(f"scheduler: diffusers has no scheduler `{options['scheduler']}`")
+    try:
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            folder,
+            dtype=getattr(torch, options["dtype"]),
+            variant=options["variant"],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=options["trust_remote_code"],
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be loaded as a pipeline folder: {error}") from error
+    if scheduler:
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    if denoiser_of(pipeline) is None or not hasattr(pipeline, "encode_prompt"):
+        raise UserError(f"{folder}: {name} is no text-to-image pipeline of a single denoiser")
+    # SDXL's would mark images only where a certain package happens to be installed.
+    if getattr(pipeline, "watermark", None) is not None:
+        pipeline.watermark = None
+    return pipeline
+
+
+def denoiser_of(pipeline: Any) -> Any:
+    """Return the network that is called at each step."""
+    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+
+
+def call_arguments(pipeline: type, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the pipeline's call, checked against what it takes.
+
+    Raises:
+        UserError: it does not take one of them.
+    """
+    side = options["image_size"]
+    arguments: dict[str, Any] = {
+        "num_inference_steps": options["steps"],
+        "height": side,
+        "width": side,
+        "output_type": "pt",
+        **options["arguments"],
+    }
+    if options["guidance_scale"] is not None:
+        arguments[options["guidance_argument"] or "guidance_scale"] = options["guidance_scale"]
+    accepted = inspect.signature(pipeline.__call__).parameters
+    for name in arguments:
+        if name not in accepted:
+            known = [known for known in accepted if known != "self"]
+            raise UserError(f"{pipeline.__name__} takes no argument `{name}`{suggest(name, known)}")
+    return arguments
+
+
+def check_guidance(pipeline: Any, arguments: dict[str, Any]) -> None:
+    """Refuse a guidance scale that the pipeline takes and then does not read.
+
+    Raises:
+        UserError: `guidance_scale` is given to a network that has no such input, and the class
+            guides by `true_cfg_scale`.
+    """
+    guided = arguments.get("guidance_scale", 0) > 1
+    accepts_true = "true_cfg_scale" in inspect.signature(pipeline.__call__).parameters
+    reads = getattr(denoiser_of(pipeline).config, "guidance_embeds", True)
+    if guided and accepts_true and not reads:
+        raise UserError(
+            f"this {type(pipeline).__name__} does not read `guidance_scale`; set "
+            "`guidance_argument: true_cfg_scale` and `arguments: {negative_prompt: ' '}`, or "
+            "`guidance_scale: 1.0` for a model that wants no guidance"
+        )
+
+
+def place(pipeline: Any, options: dict[str, Any], device: str) -> None:
+    """Put the pipeline on the device, the way the options say.
+
+    Raises:
+        UserError: it does not fit there, or an option does not suit it.
+    """
+    if options["vae_slicing"]:
+        if not hasattr(pipeline.vae, "enable_slicing"):
+            raise UserError(
+                f"vae_slicing: {type(pipeline.vae).__name__} cannot do it; leave it out"
+            )
+        pipeline.vae.enable_slicing()
+    if options["channels_last"]:
+        for module in (denoiser_of(pipeline), pipeline.vae):
+            if any(parameter.dim() == 5 for parameter in module.parameters()):
+                raise UserError(
+                    f"channels_last: {type(module).__name__} is not for flat images; leave it out"
+                )
+            module.to(memory_format=torch.channels_last)
+    try:
+        if options["offload"] == "none" or device == "cpu":
+            pipeline.to(device)
+        elif options["offload"] == "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        else:
+            pipeline.enable_sequential_cpu_offload(device=device)
+    except RuntimeError as error:
+        if not is_too_large(error):
+            raise
+        raise UserError(f"the model itself does not fit in the device's memory; {ADVICE}") from None

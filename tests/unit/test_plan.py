@@ -1,0 +1,125 @@
+"""What the plan makes of speeds, shards and what was measured."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from synthgap.config import parse
+from synthgap.config.generators import presets
+from synthgap.planning.plan import Measured, Plan, Row, speeds, wall_hours
+
+STUDY = yaml.safe_load(
+    (Path(__file__).parents[2] / "config" / "studies" / "transfer.yaml").read_text()
+)
+REAL = {"train": 100_000, "val": 10_000, "test": 10_000}
+
+
+def planned(generators, measured=None, real=REAL, **changes):
+    raw = copy.deepcopy(STUDY) | changes | {"generators": generators}
+    rows = Plan(parse(raw), measured or {}, classes=200, real=real).rows()
+    return {(row.stage, row.what): row for row in rows}
+
+
+def generation(entry, **changes):
+    return planned({"g": entry}, **changes)["generate_images", "g-classname"]
+
+
+def test_every_preset_has_a_speed_with_its_source():
+    assert speeds()["generate_images"].keys() == presets().keys()
+    for stage in speeds().values():
+        for entry in stage.values():
+            assert entry["basis"] in ("published", "estimated", "measured")
+            assert entry["images_per_second"] > 0
+            assert len(entry["source"]) > 10
+            assert entry["device"]
+
+
+def test_hours_scale_with_steps_and_pixels():
+    known = speeds()["generate_images"]["sdxl"]
+    same = generation({"preset": "sdxl", "steps": known["steps"]})
+    assert same.images == 200 * (500 + 50 + 50)
+    assert same.hours == pytest.approx(same.images / known["images_per_second"] / 3600)
+    half = generation({"preset": "sdxl", "steps": known["steps"] // 2, "image_size": 512})
+    assert half.hours == pytest.approx(same.hours / 8)
+    assert half.longest == pytest.approx(100_000 / half.images * half.hours)
+
+
+def test_binned_sizes_cost_what_is_rendered():
+    full = generation({"preset": "pixart"})
+    shrunk = generation({"preset": "pixart", "image_size": 512})
+    assert shrunk.hours == full.hours
+    plain = {"preset": "pixart", "image_size": 512, "arguments": {"use_resolution_binning": False}}
+    assert generation(plain).hours == pytest.approx(full.hours / 4)
+
+
+def test_what_was_measured_takes_the_place_of_the_table():
+    found = Measured({"train": 2, "val": 1}, 9.9, 2.0, "NVIDIA H200", bytes_an_image=50_000)
+    row = generation(
+        {"preset": "sdxl", "shards": {"train": 8, "val": 1, "test": 1}},
+        measured={("generate_images", "g-classname"): found},
+    )
+    assert (row.basis, row.device, row.jobs, row.done) == ("measured", "NVIDIA H200", 10, 3)
+    assert row.hours == pytest.approx((6 / 8 * 100_000 + 10_000) / 2.0 / 3600)
+    assert row.longest == pytest.approx(12_500 / 2.0 / 3600)
+    assert row.gb == pytest.approx(120_000 * 50_000 / 1e9)
+
+
+def test_unknown_speeds_stay_unknown_until_something_was_measured():
+    rows = planned({"g": {"model": "lab/new", "steps": 4, "guidance_scale": 1.0}})
+    assert rows["generate_images", "g-classname"].hours is None
+    assert rows["download_model", "lab/new"].gb is None
+    key = ("train_classifier", "bagnet33")
+    assert rows[key].hours is None
+    measured = {key: Measured({"": 2}, 1.5, device="cpu")}
+    row = planned({"g": {"preset": "sdxl"}}, measured)[key]
+    assert row.hours == pytest.approx((row.jobs - 2) * 1.5)
+
+
+def test_shards_that_take_too_long_are_pointed_out():
+    entry = {"preset": "flux-dev", "shards": {"train": 9, "val": 1, "test": 1}}
+    said, better = generation(entry).note.split(" h a shard; half an hour with shards: ")
+    assert float(said) > 1
+    better = generation(entry | {"shards": yaml.safe_load(better)})
+    assert better.note == ""
+    assert 0.4 < better.longest <= 0.5
+
+
+def test_guidance_takes_a_second_pass():
+    guided = generation({"preset": "sdxl"})
+    assert generation({"preset": "sdxl", "guidance_scale": 1.0}).hours == guided.hours / 2
+    qwen = generation({"preset": "qwen", "image_size": 512})
+    assert generation({"preset": "qwen", "settings": "paper"}).hours == pytest.approx(
+        qwen.hours / 2
+    )
+    turbo = generation({"preset": "z-image-turbo"})
+    assert generation({"preset": "z-image-turbo", "guidance_scale": 0.5}).hours == 2 * turbo.hours
+    flux = generation({"preset": "flux-dev"})
+    assert generation({"preset": "flux-dev", "guidance_scale": 9.0}).hours == flux.hours
+    true_cfg = {"true_cfg_scale": 4.0, "negative_prompt": " "}
+    assert generation({"preset": "flux-dev", "arguments": true_cfg}).hours == 2 * flux.hours
+
+
+def test_one_download_for_two_generators_of_a_model():
+    rows = planned({"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "guidance_scale": 9.0}})
+    [download] = [row for (stage, _), row in rows.items() if stage == "download_model"]
+    assert download.what == "stabilityai/stable-diffusion-xl-base-1.0 fp16"
+    assert download.gb == presets()["sdxl"].download_gb
+    [gated] = [
+        row for row in planned({"a": {"preset": "flux-dev"}}).values() if "gated" in row.note
+    ]
+    assert f"https://huggingface.co/{presets()['flux-dev'].model}, set HF_TOKEN" in gated.note
+
+
+def test_wall_hours_are_bounded_by_the_longest_job():
+    def row(jobs, hours, device="H100"):
+        return Row("generate_images", "x", jobs, device=device, hours=jobs * hours, longest=hours)
+
+    rows = [row(10, 1.0), row(2, 3.0), row(100, 9.0, "cpu")]
+    assert wall_hours(rows, 4) == pytest.approx(16 / 4)
+    assert wall_hours(rows, 64) == pytest.approx(3.0)
+    assert wall_hours([row(3, 1.0, "cpu")], 4) == 0.0
+    # One large shard and two small ones: more GPUs than shards help nothing.
+    few = generation({"preset": "flux-dev", "shards": {"train": 1, "val": 1, "test": 1}})
+    assert wall_hours([few], 1000) == pytest.approx(few.hours * 100 / 120)
