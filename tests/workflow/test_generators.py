@@ -77,10 +77,11 @@ def test_shard_of_a_folder_is_made_again_only_for_what_shapes_it(hub_study, repo
     assert "Nothing to be done" in run(hub_study, TAR, "-n").stdout
     # Weights that are replaced in place are noticed, though their folder's time is the old one.
     weights = next(repository.rglob("unet/*.safetensors"))
-    weights.touch()
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + b"\0")
     planned = run(hub_study, TAR, "-n", "--quiet", "rules").stdout
     assert re.search(r"generate_images +1\b", planned)
-    assert run(hub_study, TAR, "--touch").returncode == 0
+    weights.write_bytes(content)
     assert "Nothing to be done" in run(hub_study, TAR, "-n").stdout
     hub_study.edit("hub.yaml", "batch_size: 4", "batch_size: 5")
     planned = run(hub_study, TAR, "-n", "--quiet", "rules").stdout

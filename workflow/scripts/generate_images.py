@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -85,9 +86,8 @@ def main(args: argparse.Namespace) -> None:
                 shard.add_encoded(sample, made.image)
         failed = [f"{row['key']}: {row['status']}" for row in shard.failed()]
         seconds = time.monotonic() - started
-        shard.facts = facts(
-            args, seconds, len(rows), tally.device, tally=asdict(tally), failed=failed
-        )
+        device = tally.made_with[-1]["device"]
+        shard.facts = facts(args, seconds, len(rows), device, tally=asdict(tally), failed=failed)
         # The device's own speed; the time of this attempt says nothing after a kill.
         shard.facts["images_per_second"] = round(len(rows) / tally.seconds, 4)
     if tally.truncated:
@@ -97,13 +97,13 @@ def main(args: argparse.Namespace) -> None:
     shutil.rmtree(args.scratch)
 
 
-def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, object]]:
+def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, Any]]:
     """Return the rows of one shard's prompts."""
     file = pq.ParquetFile(path)
     if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
         raise UserError(f"{path}: no column {', '.join(missing)}; write_prompts makes such a file")
     wanted = shard_slice(file.metadata.num_rows, shard, shards)
-    rows: list[dict[str, object]] = (
+    rows: list[dict[str, Any]] = (
         file.read(COLUMNS).slice(wanted.start, wanted.stop - wanted.start).to_pylist()
     )
     if not rows:

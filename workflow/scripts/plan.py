@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     config: Config = args.config
     results = Path(config.results)
     index = results / "real" / "index.parquet"
-    classes, real = config.real.classes, {}
+    classes, real = config.real.classes, dict[str, int]()
     if config.real.dataset == "digits":
         classes = 10
     if index.exists():
@@ -47,8 +47,8 @@ def main(args: argparse.Namespace) -> None:
         classes = len(table["class_index"].unique())
         found = table["split"].to_pylist()
         real = {split: found.count(split) for split in SPLITS}
-    assumed = classes is not None and not real
-    if assumed:
+    assumed = not real
+    if classes is not None and assumed:
         real = {split: classes * config.synthetic.samples_per_class[split] for split in SPLITS}
     measured, stale = measure(config, results)
     rows = Plan(config, measured, classes, real).rows()
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     print(render(rows, config.gpus))
     if stale:
         print(f"\n{stale} shards were made with other settings; they are not counted as done.")
-    if assumed:
+    if classes is not None and assumed:
         print("\nThe real images are not indexed yet; they are counted as many as a source's.")
     if classes is None:
         print("\nThe number of classes is not known yet; set `real.classes`, or index the images.")

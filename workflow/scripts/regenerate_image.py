@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def main(args: argparse.Namespace) -> None:
     sys.exit(compare(recorded, content, args.key))
 
 
-def generate(args: argparse.Namespace, facts: dict, rows: list[dict], row: dict) -> bytes:
+def generate(
+    args: argparse.Namespace, facts: dict[str, Any], rows: list[dict[str, Any]], row: dict[str, Any]
+) -> bytes:
     """Return the encoded image that the row's own call makes now."""
     import torch
 
