@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the hub's own library takes a while to import, and `slug` d
 log = logging.getLogger("synthgap")
 
 INDEX = "model_index.json"
+NO_PIPELINE = f"{{}} is no diffusers pipeline: it has no {INDEX}; give another model"
 # What a component needs beside its weights: configurations, vocabularies, chat templates.
 TEXTS = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
 # The only names of weights that diffusers and transformers look for.
@@ -43,6 +44,28 @@ def origin(folder: Path) -> str:
         return str(folder)
     known = json.loads(facts.read_text())
     return f"{known['model']}@{known['commit']}"
+
+
+def check_access(
+    model: str, revision: str | None, *, endpoint: str | None = None
+) -> dict[str, Any]:
+    """Ask the hub whether a pipeline may be downloaded, in a second and without doing so.
+
+    Returns:
+        `model`, `commit` and `gated`.
+
+    Raises:
+        UserError: no such model, no access to it, no network, or not a pipeline.
+    """
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    with _plain_errors(model, revision, Path(), endpoint):
+        info = HfApi(endpoint).model_info(model, revision=revision)
+        if INDEX not in {file.rfilename for file in info.siblings or ()}:
+            raise UserError(NO_PIPELINE.format(model))
+        # Everyone may read a gated model's description; a file needs access.
+        get_hf_file_metadata(hf_hub_url(model, INDEX, revision=info.sha, endpoint=endpoint))
+    return {"model": model, "commit": info.sha, "gated": info.gated or False}
 
 
 def download_pipeline(

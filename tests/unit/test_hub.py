@@ -216,6 +216,20 @@ def test_gated_without_token_says_what_to_do(repo, tmp_path):
         assert not weights_asked(hub)
 
 
+def test_access_is_checked_without_fetching_a_file(repo, tmp_path, monkeypatch):
+    repo.gated = "manual"
+    with FakeHub(lab__tiny=repo) as hub:
+        hub.tokens.add("hf_mine")
+        with pytest.raises(UserError, match="accept its terms at https://huggingface"):
+            synthgap_hub.check_access("lab/tiny", None, endpoint=hub.endpoint)
+        monkeypatch.setenv("HF_TOKEN", "hf_mine")
+        found = synthgap_hub.check_access("lab/tiny", None, endpoint=hub.endpoint)
+        assert found == {"model": "lab/tiny", "commit": repo.commit, "gated": "manual"}
+        assert not [
+            path for method, path, _ in hub.requests if method == "GET" and "resolve" in path
+        ]
+
+
 def test_gated_with_a_token_without_access_says_so(repo, tmp_path, monkeypatch):
     repo.gated = "manual"
     monkeypatch.setenv("HF_TOKEN", "hf_stranger")

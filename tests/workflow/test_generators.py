@@ -37,7 +37,8 @@ def hub_study(checkout):
 def run(checkout, *options, endpoint="http://127.0.0.1:9", token=None):
     environment = checkout.environment() | {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
     environment |= {"HF_HOME": str(checkout / "hf")} | ({"HF_TOKEN": token} if token else {})
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
+    cores = [] if "--cores" in options else ["--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", *cores, *options]
     return subprocess.run(
         [*command, "--configfile", "hub.yaml"], cwd=checkout.folder, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
@@ -68,6 +69,17 @@ def test_gated_model_fails_before_generation_then_downloads_then_runs_offline(
     assert {row["status"] for row in rows} == {"ok"}
     assert {json.loads(row["details"])["model"] for row in rows} == {f"lab/tiny@{commit}"}
     assert "Nothing to be done" in run(hub_study, TAR, "--dry-run").stdout
+
+
+def test_no_generation_starts_where_another_model_is_out_of_reach(hub_study, repository):
+    study = yaml.safe_load((hub_study / "hub.yaml").read_text())
+    study["generators"]["local"] = study["generators"]["hub"] | {"model": str(repository)}
+    (hub_study / "hub.yaml").write_text(yaml.safe_dump(study))
+    with FakeHub(lab__tiny=Repo(repository, gated="manual")) as hub:
+        result = run(hub_study, "images", "--cores", "1", endpoint=hub.endpoint)
+    assert result.returncode != 0
+    assert "accept its terms at https://huggingface.co/lab/tiny" in result.stdout
+    assert "rule generate_images" not in result.stdout
 
 
 def test_shard_of_a_folder_is_made_again_only_for_what_shapes_it(hub_study, repository):

@@ -110,10 +110,15 @@ def pipeline_files(name):
     return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
 
 
+def model_options(name):
+    generator = CONFIG.resolved(name)
+    revision = [f"--revision {generator.revision}"] if generator.revision else []
+    return " ".join([f"--model {generator.model}", *revision])
+
+
 def download_options(name):
     generator = CONFIG.resolved(name)
-    options = [f"--model {generator.model}"]
-    options += [f"--revision {generator.revision}"] if generator.revision else []
+    options = [model_options(name)]
     options += [f"--variant {generator.variant}"] if generator.variant else []
     options += ["--trust-remote-code"] if generator.trust_remote_code else []
     return " ".join(options)

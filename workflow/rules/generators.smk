@@ -30,10 +30,28 @@ GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in C
 
 
 localrules:
+    check_access,
     download_model,
 
 
+# Before all that could wait for a device or fill a disk: what cannot be had is known at once.
+rule check_access:
+    output:
+        access=f"{CONFIG.downloads_folder}/{{hub}}.access.json",
+    log:
+        f"{RESULTS}/logs/check_access/{{hub}}.log",
+    priority: 1000
+    conda:
+        ENVIRONMENT
+    params:
+        options=lambda w: model_options(HUB_MODELS[w.hub]),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/check_access.py {params.options} --access {output.access} --log {log}"
+
+
 rule download_model:
+    input:
+        access=ancient(f"{CONFIG.downloads_folder}/{{hub}}.access.json"),
     output:
         pipeline=directory(f"{CONFIG.downloads_folder}/{{hub}}"),
         facts=f"{CONFIG.downloads_folder}/{{hub}}.json",
@@ -41,7 +59,6 @@ rule download_model:
         f"{RESULTS}/logs/download_model/{{hub}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/download_model/{{hub}}.tsv"
-    # Before all that could wait for a device: what cannot be had is known at once.
     priority: 100
     conda:
         ENVIRONMENT

@@ -55,13 +55,15 @@ rule gather_shards:
         f"{RESULTS}/benchmarks/gather_shards/{{source}}/{{split}}/{{view}}.tsv"
     conda:
         ENVIRONMENT
-    params:
+    resources:
+        # No param: what fails is counted all the same, and raising it must not rerun what follows.
         max_failed=lambda w: (
-            CONFIG.generators[CONFIG.sources[w.source][0]].max_failed
+            generator_of(w.source).max_failed
             if w.source in CONFIG.sources
             else CONFIG.real.max_unreadable
         ),
+    params:
         code=code_digest("gather_shards"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/gather_shards.py --tars {input.tars} --max-failed {params.max_failed}"
+        "python $SYNTHGAP_SCRIPTS/gather_shards.py --tars {input.tars} --max-failed {resources.max_failed}"
         " --manifest {output.manifest} --log {log}"

@@ -1,0 +1,24 @@
+"""Ask the hub whether a model may be downloaded, so that one that may not is known at once."""
+
+import argparse
+import json
+
+from synthgap.atomic import write_text
+from synthgap.hub import check_access
+from synthgap.job import command, output_path, run
+
+
+def options() -> argparse.ArgumentParser:
+    parser = command(__doc__)
+    parser.add_argument("--model", required=True, help="the hub's id, OWNER/NAME")
+    parser.add_argument("--revision", help="commit, tag or branch; default: the main branch")
+    parser.add_argument("--access", type=output_path, required=True, help=".json to write")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    write_text(args.access, json.dumps(check_access(args.model, args.revision)) + "\n")
+
+
+if __name__ == "__main__":
+    run(options(), main)
