@@ -171,6 +171,12 @@ def scratch_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
+def state_digest(folder: Path) -> str:
+    """Return a digest of the names, sizes and times of a folder's files: whether it changed."""
+    states = [(str(Path(name).relative_to(folder)), *rest) for name, *rest in _state(folder)]
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
+
+
 def _state(path: Path) -> list[tuple[str, int, int]]:
     """Return name, size and time of a file, or of all files in a folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

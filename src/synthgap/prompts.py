@@ -10,6 +10,11 @@ from synthgap.seeds import derive_seed
 SPLIT_OFFSET = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 
 
+def sample_seed(seed: int, source: str, split: str, class_name: str, index: int) -> int:
+    """Return the seed of a source's sample: of what it is, and of nothing else."""
+    return derive_seed(seed, source, class_name, index + SPLIT_OFFSET[split])
+
+
 def make_prompts(
     kind: str,
     classes: Sequence[str],
@@ -50,7 +55,7 @@ def make_prompts(
                     "class_index": class_index,
                     "class_name": class_name,
                     "prompt": prompt,
-                    "seed": derive_seed(seed, source, class_name, index + SPLIT_OFFSET[split]),
+                    "seed": sample_seed(seed, source, split, class_name, index),
                     "details": details,
                 }
             )

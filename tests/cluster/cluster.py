@@ -107,7 +107,8 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """Return this process's environment with which Slurm's commands reach this cluster."""
         outer = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_"))}
-        return outer | {"SLURM_CONF": f"{self.folder}/slurm.conf"}
+        path = os.environ.get("PATH", os.defpath)
+        return outer | {"SLURM_CONF": f"{self.folder}/slurm.conf", "PATH": f"{path}:/usr/sbin"}
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command as on a login node and keep its output; `options` are those of `call`."""
@@ -179,7 +180,8 @@ class Cluster:
             if state.startswith(("drain", "down")):
                 resume = ["scontrol", "update", f"nodename={node}", "state=resume"]
                 self.run(resume, check=False)  # refused while the node is still on its way
-            return state.split()[0] in {"idle", "mixed", "allocated"}
+            known = state.split()[0] in {"idle", "mixed", "allocated"}  # perhaps still, from before
+            return known and answers((ADDRESSES[node], 6818))
 
         self._wait_for(f"slurmd-{node}", takes_jobs)
 
@@ -202,7 +204,7 @@ class Cluster:
                 start_new_session=True,
             )
         record = self.folder / "pids" / daemon
-        record.write_text(f"{process.pid} {start_time(process.pid)}\n")
+        record.write_text(f"{process.pid} {start_time(process.pid) or 0}\n")
 
     def _stop(self, daemon: str) -> None:
         """Kill a daemon and all processes of its namespace, and wait until they are gone."""
@@ -215,9 +217,11 @@ class Cluster:
 
     def _process(self, daemon: str) -> int | None:
         """Return a daemon's pid as noted, if that process still is the one that was noted."""
-        record = self.folder / "pids" / daemon
-        pid, started = map(int, record.read_text().split()) if record.exists() else (0, 0)
-        return pid if pid and start_time(pid) == started else None
+        try:
+            pid, started = map(int, (self.folder / "pids" / daemon).read_text().split())
+        except (FileNotFoundError, ValueError):  # half a note, where `up` was killed
+            return None
+        return pid if start_time(pid) == started else None
 
     def _wait_for(self, daemon: str, ready: Callable[[], bool]) -> None:
         """Wait until a daemon is ready; if it never is, show the end of its log."""

@@ -120,6 +120,11 @@ def test_schema_file_is_current():
         (["views", "patches", "size"], 64, "views.patches: size 64 is larger than the image, 32"),
         (["real", "image_size"], 36, "trained_models.flow: 4 levels"),
         (["results"], "my results", "results: string should match pattern"),
+        (
+            ["studies", "distinguish", "images_per_class", "val"],
+            16,
+            "images_per_class.val: 16 is more than the 15 of synthetic.samples_per_class",
+        ),
         (["studies", "distinguish", "seeds"], [-1], "seeds.0: input should be greater than or"),
         (
             ["generators", "flow-g1", "arguments"],
@@ -147,7 +152,23 @@ def test_bad_key_is_named(keys, value, said):
     assert said in str(caught.value)
 
 
+def test_folder_must_hold_what_its_entry_says(tmp_path):
+    def refusal(**entry):
+        raw = copy.deepcopy(DEFAULT) | {"generators": {"g": {"model": str(tmp_path)} | entry}}
+        with pytest.raises(UserError) as caught:
+            config.parse(raw)
+        return str(caught.value)
+
+    call = {"steps": 2, "guidance_scale": 1.0}
+    assert f"{tmp_path} is no pipeline: it has no model_index.json" in refusal(**call)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    assert "holds a StableDiffusionPipeline, and sdxl is a Stable" in refusal(preset="sdxl")
+    said = refusal(**call, arguments={"negative_prmpt": "x"})
+    assert "StableDiffusionPipeline takes no `negative_prmpt`; did you mean `negative_" in said
+
+
 def test_preset_of_a_local_copy_keeps_its_settings(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     raw = copy.deepcopy(DEFAULT)
     raw["generators"] = {
         "copy": {"preset": "flux-dev", "model": str(tmp_path)},
@@ -187,7 +208,9 @@ def test_example_of_the_readme_is_valid():
 def test_every_preset_is_documented():
     documented = (ROOT / "docs" / "adding-a-generator.md").read_text()
     for name, preset in presets().items():
-        line = next(line for line in documented.splitlines() if line.startswith(f"| `{name}` |"))
+        lines = [line for line in documented.splitlines() if line.startswith(f"| `{name}` |")]
+        assert len(lines) == 1, f"no row of {name} in docs/adding-a-generator.md"
+        [line] = lines
         authors = preset.settings["authors"]
         for fact in (preset.title, preset.model, preset.released, authors.steps):
             assert str(fact) in line

@@ -168,13 +168,22 @@ def test_plan_counts_the_jobs_that_a_dry_run_shows(checkout):
     assert {path: path.stat().st_mtime_ns for path in (checkout / "results").rglob("*")} == before
 
 
-def test_plan_does_not_count_shards_of_other_settings(checkout):
-    checkout.edit("tiny.yaml", "guidance_scale: 2.0", "guidance_scale: 3.0")
+@pytest.mark.parametrize(
+    ("old", "new", "stale"),
+    [
+        ("guidance_scale: 2.0", "guidance_scale: 3.0", 4),
+        ("checkpoint_seconds: 0", "seed: 5", 4),
+        ("samples_per_class: {train: 2,", "samples_per_class: {train: 4,", 2),
+    ],
+)
+def test_plan_does_not_count_shards_of_other_settings(checkout, old, new, stale):
+    checkout.edit("tiny.yaml", old, new)
     rows, printed = read_plan(checkout)
     [generation] = [row for row in rows if row["stage"] == "generate_images"]
-    assert (int(generation["done"]), generation["hours"]) == (0, "")
-    assert "4 shards were made with other settings; they are not counted as done" in printed
-    assert "not known yet, and so not in these hours: generate_images flow-g2-caption" in printed
+    assert int(generation["done"]) == 4 - stale
+    assert f"{stale} shards were made with other settings; they are not counted as done" in printed
+    unknown = "not known yet, and so not in these hours: generate_images flow-g2-caption"
+    assert (unknown in printed) == (stale == 4)
 
 
 def test_plan_of_the_paper_needs_neither_images_nor_models(checkout):
@@ -195,7 +204,7 @@ def test_bad_generators_stop_before_any_job(checkout):
     for entry, said in [
         ({"preset": "sdlx"}, "no preset `sdlx`; did you mean `sdxl`?"),
         ({"preset": "sdxl", "arguments": {"cfg": 3}}, "StableDiffusionXLPipeline takes no `cfg`"),
-        ({"model": "./nowhere", "steps": 2, "guidance_scale": 1.0}, "./nowhere"),
+        ({"model": "./nowhere", "steps": 2, "guidance_scale": 1.0}, "no folder ./nowhere"),
     ]:
         study["generators"] = {"mine": entry}
         (checkout / "bad.yaml").write_text(yaml.safe_dump(study))

@@ -28,6 +28,7 @@ from synthgap.job import (
     output_path,
     run,
     scratch_folder,
+    state_digest,
 )
 
 COLUMNS = ["key", "class_index", "class_name", "prompt", "seed", "details"]
@@ -88,6 +89,7 @@ def main(args: argparse.Namespace) -> None:
         seconds = time.monotonic() - started
         device = tally.made_with[-1]["device"]
         shard.facts = facts(args, seconds, len(rows), device, tally=asdict(tally), failed=failed)
+        shard.facts["pipeline_state"] = state_digest(args.pipeline)
         # The device's own speed; the time of this attempt says nothing after a kill.
         shard.facts["images_per_second"] = round(len(rows) / tally.seconds, 4)
     if tally.truncated:
@@ -106,6 +108,8 @@ def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = (
         file.read(COLUMNS).slice(wanted.start, wanted.stop - wanted.start).to_pylist()
     )
+    if shard >= shards:
+        raise UserError(f"there is no shard {shard:05d}: the last of {shards} is {shards - 1:05d}")
     if not rows:
         raise UserError(f"{path}: {shards} shards for {file.metadata.num_rows} images; use fewer")
     return rows

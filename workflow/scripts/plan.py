@@ -7,7 +7,7 @@ import argparse
 import json
 import statistics
 from collections import Counter, defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,8 +17,10 @@ from tabulate import tabulate
 
 from synthgap.atomic import atomic_path
 from synthgap.config import SPLITS, Config
+from synthgap.data.real import shard_slice
 from synthgap.job import command, output_path, run
 from synthgap.planning.plan import Measured, Plan, Row, download_label, wall_hours
+from synthgap.prompts import sample_seed
 
 # Which part of a benchmark file's path names the row of the plan that it belongs to.
 NAMED_BY = {
@@ -38,32 +40,42 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     config: Config = args.config
     results = Path(config.results)
-    index = results / "real" / "index.parquet"
-    classes, real = config.real.classes, dict[str, int]()
-    if config.real.dataset == "digits":
-        classes = 10
-    if index.exists():
-        table = pq.read_table(index, columns=["class_index", "split"])
-        classes = len(table["class_index"].unique())
-        found = table["split"].to_pylist()
-        real = {split: found.count(split) for split in SPLITS}
-    assumed = not real
-    if classes is not None and assumed:
-        real = {split: classes * config.synthetic.samples_per_class[split] for split in SPLITS}
-    measured, stale = measure(config, results)
+    classes, real, notes = known_images(config, results / "real" / "index.parquet")
+    measured, stale = measure(config, results, classes)
     rows = Plan(config, measured, classes, real).rows()
     write_table(rows, args.table)
     print(render(rows, config.gpus))
     if stale:
-        print(f"\n{stale} shards were made with other settings; they are not counted as done.")
-    if classes is not None and assumed:
-        print("\nThe real images are not indexed yet; they are counted as many as a source's.")
-    if classes is None:
-        print("\nThe number of classes is not known yet; set `real.classes`, or index the images.")
+        notes.append(f"{stale} shards were made with other settings; they are not counted as done.")
+    for note in notes:
+        print(f"\n{note}")
     print(f"\nAll columns, sources of the speeds included: {args.table}")
 
 
-def measure(config: Config, results: Path) -> tuple[dict[tuple[str, str], Measured], int]:
+def known_images(config: Config, index: Path) -> tuple[int | None, dict[str, int], list[str]]:
+    """Return the number of classes, the real images a split, and what to say of both."""
+    folder = Path(config.real.folder or "")
+    classes, notes = config.real.classes, list[str]()
+    if config.real.dataset == "digits":
+        classes = 10
+    elif classes is None and folder.is_dir():
+        classes = sum(entry.is_dir() for entry in folder.iterdir()) or None
+    if index.exists():
+        table = pq.read_table(index, columns=["class_index", "split"])
+        found, splits = len(table["class_index"].unique()), table["split"].to_pylist()
+        if classes in (None, found):
+            return found, {split: splits.count(split) for split in SPLITS}, notes
+        notes.append(f"{index} has {found} classes, not {classes}: another study's, so not used.")
+    if classes is None:
+        notes.append("The number of classes is not known yet; set `real.classes`.")
+        return None, {}, notes
+    notes.append("The real images are not indexed yet; they are counted as many as a source's.")
+    return classes, {s: classes * config.synthetic.samples_per_class[s] for s in SPLITS}, notes
+
+
+def measure(
+    config: Config, results: Path, classes: int | None
+) -> tuple[dict[tuple[str, str], Measured], int]:
     """Return what finished jobs say of their stage, and the number of shards that do not count."""
     found = {key: measure_jobs(hours) for key, hours in job_hours(config, results).items()}
     for name, generator in config.generators.items():
@@ -81,12 +93,18 @@ def measure(config: Config, results: Path) -> tuple[dict[tuple[str, str], Measur
         elif source not in config.sources:
             stage = "prepare_real" if source == "real" else "composite_images"
             shards[stage, source].append(tar)
-        elif is_current(config, source, tar):
+        elif is_current(config, source, tar, classes):
             shards["generate_images", source].append(tar)
         else:
             stale += 1
     for key, tars in shards.items():
         found[key] = measure_shards(key[0], tars, found.get(key, Measured()))
+    # What is known of one kind of prompt serves the other.
+    for source, (name, _) in config.sources.items():
+        for other in (source for source, (owner, _) in config.sources.items() if owner == name):
+            known = found.get(("generate_images", other))
+            if known and ("generate_images", source) not in found:
+                found["generate_images", source] = replace(known, done={})
     return found, stale
 
 
@@ -113,16 +131,24 @@ def measure_jobs(hours: list[float]) -> Measured:
     return Measured({"": len(hours)}, statistics.fmean(hours), device="cpu")
 
 
-def is_current(config: Config, source: str, tar: Path) -> bool:
+def is_current(config: Config, source: str, tar: Path, classes: int | None) -> bool:
     """Whether a shard was made with the settings that the config has now."""
-    options = json.loads(tar.with_suffix(".json").read_text())["options"]
+    facts, split = json.loads(tar.with_suffix(".json").read_text()), tar.parts[-3]
     name = config.sources[source][0]
     expected = {
         "generator": config.generator_options(name),
-        "shards": config.shards_of(source)[tar.parts[-3]],
+        "shards": config.shards_of(source)[split],
         "threads": config.generators[name].threads,
     }
-    return all(options.get(key) == value for key, value in expected.items())
+    if any(facts["options"].get(key) != value for key, value in expected.items()):
+        return False
+    [first] = pq.ParquetFile(tar.with_suffix(".parquet")).read_row_group(0).slice(0, 1).to_pylist()
+    index = int(first["key"].rpartition("-")[2])
+    if first["seed"] != sample_seed(config.seed, source, split, first["class_name"], index):
+        return False
+    total = (classes or 0) * config.synthetic.samples_per_class[split]
+    wanted = shard_slice(total, int(tar.stem), config.shards_of(source)[split])
+    return classes is None or facts["images"] == wanted.stop - wanted.start
 
 
 def measure_shards(stage: str, tars: list[Path], known: Measured) -> Measured:
@@ -169,11 +195,14 @@ def render(rows: list[Row], gpus: int) -> str:
     downloads = [row for row in rows if row.stage == "download_model" and not row.done]
     unknown = [f"{row.stage} {row.what}" for row in rows if row.hours is None]
     sums = [
-        f"{sum(row.jobs for row in rows):,} jobs, {sum(row.done for row in rows):,} of them done",
+        f"{sum(row.jobs for row in rows):,} jobs of the stages above, "
+        f"{sum(row.done for row in rows):,} of them done",
         f"{sum(devices.values()):,.1f} GPU hours left" + (f" ({shares})" if shares else ""),
         f"{wall_hours(rows, gpus):,.1f} hours on {gpus} GPUs at once (`gpus` in the config)",
+        f"{sum(row.hours or 0 for row in rows if row.device == 'cpu'):,.1f} hours of CPU jobs left",
         f"{sum(row.gb or 0 for row in rows if row.stage != 'download_model'):,.1f} GB of images",
-        f"{len(downloads)} models to download, {sum(row.gb or 0 for row in downloads):,.1f} GB",
+        f"models to download: {len(downloads)}, {sum(row.gb or 0 for row in downloads):,.1f} GB"
+        + (", some of unknown size" if any(row.gb is None for row in downloads) else ""),
     ]
     if unknown:
         sums.append("not known yet, and so not in these hours: " + ", ".join(unknown))
@@ -193,12 +222,18 @@ def line(row: Row) -> tuple[str | int, ...]:
 
 def number(value: float | None, digits: int = 0) -> str:
     """Return a number for people, `?` for one that is not known."""
-    return "?" if value is None else f"{value:,.{digits}f}"
+    if value is None:
+        return "?"
+    if 0 < value < 0.5 * 10**-digits:
+        return f"<{10**-digits:g}"
+    return f"{value:,.{digits}f}"
 
 
 def speed(value: float | None) -> str:
     """Return a speed to three digits that count."""
-    return "?" if value is None else f"{value:.3g}"
+    if value is None:
+        return "?"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def main(args: argparse.Namespace) -> None:
         stages.setdefault(stage, []).append((float(measured["s"]), float(memory) if sampled else 0))
     if not stages:
         return
-    print(f"\n{'stage':<24}{'jobs':>6}{'seconds':>10}{'longest':>10}{'memory, MB':>12}")
+    print("\nWhat the finished jobs took:")
+    print(f"{'stage':<24}{'jobs':>6}{'seconds':>10}{'longest':>10}{'memory, MB':>12}")
     for stage, jobs in sorted(stages.items(), key=lambda item: -sum(s for s, _ in item[1])):
         seconds = [s for s, _ in jobs]
         print(

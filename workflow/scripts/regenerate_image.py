@@ -26,7 +26,7 @@ from synthgap.generators.generation import (
     members,
 )
 from synthgap.hub import origin
-from synthgap.job import command, input_path, log, output_path, run
+from synthgap.job import command, input_path, log, output_path, run, state_digest
 
 
 def options() -> argparse.ArgumentParser:
@@ -79,6 +79,8 @@ def generate(
     model = TextToImage(pipeline, generator, device, repeated)
     if origin(pipeline) != row["details"]["model"]:
         log.warning("the model was %s then, %s now", row["details"]["model"], origin(pipeline))
+    elif state_digest(pipeline) != facts["pipeline_state"]:
+        log.warning("the files of %s are not those that the shard was made with", pipeline)
     if model.made_with not in facts["tally"]["made_with"]:
         then = " or ".join(map(str, facts["tally"]["made_with"]))
         log.warning("made with %s then, with %s now", then, model.made_with)

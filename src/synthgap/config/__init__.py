@@ -199,6 +199,13 @@ class Config(Section):
                     f"trained_models.{name}: {len(model.autoencoder_channels)} levels of "
                     f"autoencoder_channels need real.image_size to be a multiple of {shrink}"
                 )
+        wanted = self.studies.distinguish.images_per_class
+        for split in SPLITS:
+            if wanted[split] > (made := self.synthetic.samples_per_class[split]):
+                raise ValueError(
+                    f"studies.distinguish.images_per_class.{split}: {wanted[split]} is more than "
+                    f"the {made} of synthetic.samples_per_class"
+                )
         if self.studies.transfer.neighbours >= self.studies.transfer.distribution_samples:
             raise ValueError("studies.transfer: neighbours must be below distribution_samples")
 

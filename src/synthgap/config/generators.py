@@ -2,15 +2,16 @@
 
 import ast
 import datetime
+import json
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from synthgap.config.sections import Count, FolderName, Name, PerSplit, Section
-from synthgap.errors import suggest
+from synthgap.errors import UserError, suggest
 
 Scalar = bool | int | float | str | None
 Argument = Scalar | list[Scalar]
@@ -82,7 +83,15 @@ def presets() -> dict[str, Preset]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     raw = yaml.load(Path(__file__).with_name("presets.yaml").read_bytes(), loader)
-    return {name: Preset.model_validate(entry) for name, entry in raw.items()}
+    known = {}
+    for name, entry in raw.items():
+        try:
+            known[name] = Preset.model_validate(entry)
+        except ValidationError as error:
+            [problem, *_] = error.errors()
+            key = ".".join(map(str, problem["loc"]))
+            raise UserError(f"presets.yaml: {name}.{key}: {problem['msg']}") from None
+    return known
 
 
 class Generator(Section):
@@ -139,7 +148,10 @@ class Generator(Section):
     @model_validator(mode="after")
     def _one_model(self) -> Self:
         if (self.trained is None) == (self.preset is None and self.model is None):
-            raise ValueError("give exactly one of `preset`, `trained` and `model`")
+            raise ValueError(
+                "give exactly one of `preset`, `trained` and `model`; only `model` may join a "
+                "`preset`, as a copy of its weights"
+            )
         if self.preset is None:
             if "settings" in self.model_fields_set:
                 raise ValueError("`settings` chooses among a preset's; there is none here")
@@ -147,7 +159,9 @@ class Generator(Section):
                 if getattr(self, key) is None:
                     raise ValueError(f"`{key}` is missing; only a preset has a default")
         if self.model is not None and is_folder(self.model) and not Path(self.model).is_dir():
-            raise ValueError(f"model: no folder {self.model}; a hub id is `owner/name`")
+            raise ValueError(
+                f"model: no folder {self.model}; a hub id is `owner/name`, ~ is not known"
+            )
         if reserved := RESERVED_ARGUMENTS & self.arguments.keys():
             raise ValueError(f"arguments: `{min(reserved)}` is set by other keys or the workflow")
         return self
@@ -172,12 +186,30 @@ class Generator(Section):
                 f"image_size: {preset.title} renders sides that are multiples of "
                 f"{preset.size_multiple}, not {side}"
             )
-        accepted = arguments_of(preset.pipeline)
-        for name in [*self.arguments, *([guidance] if guidance else [])]:
-            if accepted and name not in accepted:
+        return self
+
+    @model_validator(mode="after")
+    def _suits_the_class(self) -> Self:
+        """Check what the pipeline's class decides, where that is known without a download."""
+        preset = presets()[self.preset] if self.preset else None
+        pipeline = preset.pipeline if preset else None
+        if self.model is not None and is_folder(self.model):
+            index = Path(self.model, "model_index.json")
+            if not index.exists():
+                raise ValueError(f"model: {self.model} is no pipeline: it has no model_index.json")
+            pipeline = json.loads(index.read_text()).get("_class_name")
+            if preset and pipeline != preset.pipeline:
                 raise ValueError(
-                    f"arguments: {preset.pipeline} takes no `{name}`{suggest(name, accepted)}"
+                    f"model: {self.model} holds a {pipeline}, and {self.preset} is a "
+                    f"{preset.pipeline}"
                 )
+        if isinstance(pipeline, str) and (accepted := arguments_of(pipeline)):
+            guidance = self.resolved(8).guidance_argument
+            for name in [*self.arguments, *([guidance] if guidance else [])]:
+                if name not in accepted:
+                    raise ValueError(
+                        f"arguments: {pipeline} takes no `{name}`{suggest(name, accepted)}"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -241,7 +273,10 @@ class Generator(Section):
             if self.dtype not in (None, preset.dtype):
                 defaults["variant"] = None  # half-precision weights would lose what is asked for
             if self.model is not None:  # a copy of the preset's weights, under its own name
-                defaults |= {"revision": None, "variant": None}
+                defaults["revision"] = None
+                files = Path(self.model).rglob(f"*.{defaults['variant']}*.safetensors")
+                if is_folder(self.model) and next(files, None) is None:
+                    defaults["variant"] = None
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 filled[name] = value

@@ -206,8 +206,8 @@ class Plan:
         parts = [(source, split) for split in SPLITS]
         row = self._shards("generate_images", source, parts, config.real.image_format)
         preset_name = config.generators[name].preset
-        if preset_name is not None and row.images_per_second is None:
-            known = speeds()["generate_images"][preset_name]
+        known = speeds()["generate_images"].get(preset_name or "")
+        if preset_name is not None and known and row.images_per_second is None:
             speed = known["images_per_second"] / self._work(name, preset_name, known)
             row = self._figured(row, known, speed, *self._hours(parts, "generate_images", speed))
         elif row.hours is None:
@@ -223,7 +223,7 @@ class Plan:
                 for split in SPLITS
             ]
             return f"{row.longest:.1f} h a shard; half an hour with shards: {{{', '.join(counts)}}}"
-        if row.longest and row.longest < SHORT_JOB and shards.train > 1:
+        if row.on_gpu and row.longest and row.longest < SHORT_JOB and shards.train > 1:
             return f"{row.longest * 60:.1f} min a shard; fewer shards would do"
         return ""
 
@@ -267,8 +267,9 @@ class Plan:
         if found.images_per_second and images is not None:
             hours, longest = self._hours(parts, stage, found.images_per_second)
             known |= {
-                "images_per_second": found.images_per_second, "source": "finished shards",
-                "hours": hours, "longest": longest,
+                "images_per_second": found.images_per_second, "device": found.device,
+                "basis": "measured", "source": "finished shards", "hours": hours,
+                "longest": longest,
             }  # fmt: skip
         return Row(**vars(row) | known)
 
