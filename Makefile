@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.ready ## a virtual environment in .venv, exactly as the lock file says
@@ -37,6 +37,10 @@ demo: setup ## the embedded default, from real images to results/report.html
 .PHONY: test
 test: setup ## all tests
 	pytest -n 2
+
+.PHONY: test-cluster
+test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
+	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster
 
 .PHONY: lint
 lint: setup ## style, types, workflow

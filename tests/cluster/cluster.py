@@ -191,7 +191,7 @@ class Cluster:
             raise ClusterError(f"{daemon} is running already")
         enter = ["nsenter", f"--net=/run/netns/{namespace(host)}", "unshare", "--uts", "--pid"]
         enter += ["--fork", "--kill-child", "--propagation=slave", "--mount-proc"]
-        first = ["sh", f"{HERE}/first_process.sh", host, f"{self.folder}/hosts"]
+        first = ["sh", f"{HERE}/first_process.sh", host, str(self.folder)]
         environment = self.environment() | {"MYSQL_UNIX_PORT": f"{self.folder}/database/socket"}
         with (self.folder / "log" / daemon).open("ab") as log:
             process = subprocess.Popen(

@@ -5,10 +5,6 @@ import pytest
 from cluster import Cluster, UnavailableError
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "cluster: needs a Slurm test cluster (root, packages)")
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """Return a cluster that is up, or skip where this machine cannot have one."""
