@@ -81,8 +81,7 @@ def presets() -> dict[str, Preset]:
     """Return the built-in presets by name, in order of release."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    raw = yaml.load(Path(__file__).with_name("presets.yaml").read_bytes(), loader)
+    raw = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_bytes())
     known = {}
     for name, entry in raw.items():
         try:
