@@ -1,4 +1,4 @@
-"""Checkpoints of long training: saved now and then, found again after a kill."""
+"""Checkpoints of long training: saved now and then and when told to stop, found again later."""
 
 import io
 import time
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from synthgap import stopping
 from synthgap.atomic import write_bytes
 
 
@@ -30,13 +31,19 @@ class Checkpoint:
         return state
 
     def due(self) -> bool:
-        """Say whether `every_seconds` have passed since the last save."""
-        return time.monotonic() - self._saved >= self.every_seconds
+        """Say whether `every_seconds` have passed since the last save, or a signal to stop came."""
+        return stopping.asked() or time.monotonic() - self._saved >= self.every_seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the state: tensors, numbers and strings in dicts and lists."""
+        """Replace the state: tensors, numbers and strings in dicts and lists.
+
+        Raises:
+            Stopped: a signal to stop came; the state is saved.
+        """
         # By way of memory: torch tells of a full disk in words that nobody understands.
         content = io.BytesIO()
         torch.save(state, content)
         write_bytes(self.path, content.getvalue())
         self._saved = time.monotonic()
+        if stopping.asked():
+            raise stopping.Stopped

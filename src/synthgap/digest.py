@@ -13,8 +13,15 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 SCRIPTS = PACKAGE.parents[1] / "workflow" / "scripts"
 
-# They shape messages, not results.
-IGNORED = {"synthgap.progress", "synthgap.job", "synthgap.errors", "synthgap"}
+# They shape messages, or when and where a job runs, and not results.
+IGNORED = {
+    "synthgap",
+    "synthgap.devices",
+    "synthgap.errors",
+    "synthgap.job",
+    "synthgap.progress",
+    "synthgap.stopping",
+}
 
 
 def code_digest(command: str, *modules: str) -> str:

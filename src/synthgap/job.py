@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path, PosixPath
 from typing import Any, TextIO
 
-from synthgap import __version__
+from synthgap import __version__, stopping
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
@@ -88,8 +88,9 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
 
     With a log file, only errors (and a progress bar) go to standard error: many jobs share it. A
     `UserError`, a full disk and an interruption each end in one line there and in the log, without
-    a stack trace. Exits with status 1 (130 when interrupted).
+    a stack trace. Exits with status 1 (130 when interrupted, 143 when told to stop by SIGTERM).
     """
+    stopping.listen()
     terminal = logging.StreamHandler(sys.stderr)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[terminal])
     started = time.monotonic()
@@ -112,6 +113,9 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     except KeyboardInterrupt:
         log.error("interrupted; finished work is kept, run the same command to go on")
         sys.exit(130)
+    except stopping.Stopped:
+        log.error("stopped by a signal; finished work is kept, the same command goes on with it")
+        sys.exit(143)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = error.filename or "the results or scratch folder"

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.classifiers import augmentation
 from synthgap.classifiers.evaluation import in_batches, normalise
@@ -164,7 +165,7 @@ def train(
     """Train `model` in place; at the end it holds the weights of the lowest validation loss.
 
     Images are (n, h, w, 3), labels (n,). Takes up the state in `checkpoint`, if there is one, and
-    saves one at the end of an epoch when it is due.
+    saves one at the end of an epoch when it is due or a signal to stop has come.
 
     Raises:
         UserError: no images to train or validate on, or the loss is no longer finite.
@@ -183,7 +184,7 @@ def train(
         history, best = History(**state["history"]), state["best"]
 
     done = len(history.val_loss)
-    with Progress(recipe.epochs, "epochs", done) as progress:
+    with Progress(recipe.epochs, "epochs", done) as progress, stopping.deferred():
         for epoch in range(done, recipe.epochs):
             loss = _train_epoch(model, optimizer, batches, recipe, epoch, seed, device)
             logits = in_batches(model, model, val_inputs, recipe.batch_size)

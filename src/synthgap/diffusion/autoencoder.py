@@ -4,6 +4,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
@@ -52,7 +53,7 @@ def train_autoencoder(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
     vae.train()
-    with Progress(steps, "autoencoder steps", done=first) as progress:
+    with Progress(steps, "autoencoder steps", done=first) as progress, stopping.deferred():
         for step in range(first, steps):
             # All chance of a step comes from its number, so a resumed run repeats it exactly.
             rng = torch.Generator().manual_seed(derive_seed(seed, "autoencoder", step))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5Config, T5EncoderModel
 
+from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.data.shards import Manifest
 from synthgap.diffusion.autoencoder import build_autoencoder, encode, train_autoencoder
@@ -153,7 +154,7 @@ def train_flow(
         schedule.load_state_dict(state["schedule"])
     transformer.train()
     text_encoder.train()
-    with Progress(steps, "steps", done=first) as progress:
+    with Progress(steps, "steps", done=first) as progress, stopping.deferred():
         for step in range(first, steps):
             # All chance of a step comes from its number, so a resumed run repeats it exactly.
             rng = torch.Generator().manual_seed(derive_seed(seed, "flow", step))
