@@ -54,6 +54,7 @@ def options() -> argparse.ArgumentParser:
         help="a source's name and its manifest; may be given more than once",
     )
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--predictions", type=output_path, required=True, help=".parquet to write")
     return parser
 
@@ -62,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
     names = [name for name, _ in args.test]
     if len(set(names)) < len(names):
         raise UserError(f"--test: a name is given twice: {', '.join(names)}")
-    device = set_up(args.threads)
+    device = set_up(args.threads, args.gpus)
     model, _, classes = load(args.model)
     model.to(device)
 

@@ -24,12 +24,13 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=input_path, required=True, help="of train_classifier")
     parser.add_argument("--manifest", type=input_path, required=True, help="images to encode")
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--features", type=output_path, required=True, help=".parquet to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    device = set_up(args.threads)
+    device = set_up(args.threads, args.gpus)
     model, _, _ = load(args.model)
     model.to(device)
     manifest = Manifest(args.manifest)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from synthgap.data.real import shard_slice
 from synthgap.data.shards import Sample, ShardWriter
+from synthgap.devices import take_device
 from synthgap.errors import UserError
 from synthgap.generators.generation import Model, Tally, generate_resumably
 from synthgap.hub import origin
@@ -42,6 +43,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--max-failed", type=int, required=True, help="failed images allowed")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument("--tar", type=output_path, required=True)
@@ -59,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
         from synthgap.generators.pipeline import TextToImage
 
         torch.set_num_threads(args.threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = take_device(args.gpus)
         log.info("device: %s", device)
         repeated = [text for text, n in Counter(row["prompt"] for row in rows).items() if n > 1]
         return TextToImage(args.pipeline, generator, device, repeated)

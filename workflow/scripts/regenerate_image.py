@@ -18,6 +18,7 @@ import numpy as np
 from synthgap.atomic import write_bytes
 from synthgap.data.images import decode
 from synthgap.data.shards import ImageReader, read_rows
+from synthgap.devices import take_device
 from synthgap.errors import UserError, suggest
 from synthgap.generators.generation import (
     OutOfMemoryError,
@@ -70,7 +71,7 @@ def generate(
 
     recorded, generator = facts["options"], facts["options"]["generator"]
     torch.set_num_threads(recorded["threads"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = take_device(None)
     together, place = ([row], 0) if args.alone else members(rows, args.key)
     prompts = [one["prompt"] for one in together]
     everything = [one["prompt"] for one in rows]

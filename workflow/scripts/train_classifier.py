@@ -32,6 +32,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--recipe", type=json_object, required=True, metavar="JSON")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument(
         "--checkpoint-seconds",
         type=float,
@@ -46,7 +47,7 @@ def options() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
-    device = set_up(args.threads)
+    device = set_up(args.threads, args.gpus)
     recipe = Recipe.from_mapping(args.recipe)
     training, validation = Manifest(args.train), Manifest(args.val)
     if training.classes != validation.classes:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from synthgap.atomic import atomic_path
 from synthgap.classifiers.architectures import build, features
+from synthgap.devices import take_device
 from synthgap.errors import UserError
 
 # Mean and deviation of ImageNet's red, green and blue, on the scale 0..1.
@@ -21,15 +22,15 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-def set_up(threads: int) -> torch.device:
-    """Limit torch to `threads` CPU threads; return the device to compute on.
+def set_up(threads: int, gpus: int | None) -> torch.device:
+    """Limit torch to `threads` CPU threads; return the device to compute on (see `take_device`).
 
     On the CPU the same command then gives the same bytes each time; CUDA's convolutions and
     scattered sums may differ in the last bits.
     """
     torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+    if (device := torch.device(take_device(gpus))).type != "cpu":
+        return device
     if threads > 1:
         # With two threads, torch 2.15's oneDNN corrupted memory in the backward pass of narrow
         # BagNets (a crash in most runs); with one thread, or without oneDNN, none was seen.
@@ -38,7 +39,7 @@ def set_up(threads: int) -> torch.device:
     torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory before writing it; filling it first costs some 5 % of a training.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return torch.device("cpu")
+    return device
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Which device a job computes on, and which GPU of several is its own.
+
+A cluster gives each job its GPUs. On a machine without one, jobs that run side by side take a GPU
+each by a lock in the system's folder for temporary files.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TextIO
+
+from synthgap.errors import UserError
+
+log = logging.getLogger("synthgap")
+
+_held: list[TextIO] = []  # open as long as the process lives, and so locked
+
+
+def visible_gpus() -> list[str]:
+    """Return the numbers or names of the NVIDIA GPUs that this process may use."""
+    if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    lines = listed.stdout.splitlines() if listed.returncode == 0 else []
+    return [str(number) for number, line in enumerate(lines) if line.startswith("GPU ")]
+
+
+def take_device(gpus: int | None) -> str:
+    """Return the torch device that a job is to use; call it before anything touches CUDA.
+
+    Args:
+        gpus: 1 for a GPU, 0 for the CPU, None for a GPU where there is one.
+
+    Raises:
+        UserError: a GPU was asked for, and torch finds none.
+    """
+    if gpus == 0 or (gpus and os.environ.get("SYNTHGAP_ON_CPU") == "1"):
+        return "cpu"
+    found = visible_gpus()
+    if len(found) > 1 and "SLURM_JOB_ID" not in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _lock_one(found)
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if gpus:
+        raise UserError(
+            f"this job was given a GPU (CUDA_VISIBLE_DEVICES="
+            f"{os.environ.get('CUDA_VISIBLE_DEVICES', '')}), but torch {torch.__version__} finds "
+            "none: look at `nvidia-smi` on this node, or set SYNTHGAP_ON_CPU=1 to do without"
+        )
+    return "cpu"
+
+
+def _lock_one(names: list[str]) -> str:
+    """Return one of the GPUs for this process alone; wait where all are taken."""
+    folder = Path(tempfile.gettempdir(), f"synthgap-gpus-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    files = [(folder / name.replace("/", "-")).open("a") for name in names]
+    for name, file in zip(names, files, strict=True):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        _held.append(file)
+        return name
+    log.info("waiting for one of the GPUs %s", ", ".join(names))
+    fcntl.flock(files[0], fcntl.LOCK_EX)
+    _held.append(files[0])
+    return names[0]
