@@ -61,9 +61,10 @@ schema: setup ## the config's JSON schema, after a change of src/synthgap/config
 	python -m synthgap.config > workflow/schemas/config.schema.json
 
 .PHONY: lock
-lock: setup ## the lock file, after a change of the dependencies in pyproject.toml
+lock: setup ## the lock file and envs/, after a change of the dependencies in pyproject.toml
 	uv pip compile pyproject.toml --extra dev --extra slurm --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements.lock
+	python envs/write_conda.py > envs/synthgap.yaml
 
 .PHONY: clean
 clean: ## remove the results (the virtual environment stays)

@@ -5,6 +5,7 @@ import importlib.metadata
 
 import yaml
 
+from synthgap import __version__
 from synthgap.atomic import write_text
 from synthgap.job import command, input_path, json_object, output_path, run
 from synthgap.metrics.table import read
@@ -24,7 +25,7 @@ SHEETS = {
         "Real training images, each with a part from an image of another class.",
     ),
 }
-LIBRARIES = ("synthgap", "torch", "diffusers", "transformers", "timm", "numpy", "scikit-learn")
+LIBRARIES = ("torch", "diffusers", "transformers", "timm", "numpy", "scikit-learn")
 
 
 def options() -> argparse.ArgumentParser:
@@ -44,7 +45,9 @@ def main(args: argparse.Namespace) -> None:
         sheets.append({"title": title, "caption": caption, "png_bytes": path.read_bytes()})
     context = {
         "config_yaml": yaml.safe_dump(args.config, sort_keys=False),
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        # Not by its metadata: where the library comes by PYTHONPATH only, it has none.
+        "versions": {"synthgap": __version__}
+        | {name: importlib.metadata.version(name) for name in LIBRARIES},
         "commands": ["make demo", "snakemake report", "snakemake --forcerun write_report report"],
     }
     figures = {path.stem: path.read_text() for path in args.figures}
