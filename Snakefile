@@ -3,6 +3,10 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+# With `--sdm apptainer` only.
+container: f"{workflow.basedir}/envs/synthgap.sif"
+
+
 # A config file is complete in itself: `--configfile mine.yaml` stands in for the default one.
 if not workflow.overwrite_configfiles:
 
@@ -10,6 +14,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/machine.smk"
 include: "workflow/rules/real.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/generators.smk"
@@ -23,6 +28,7 @@ include: "workflow/rules/plan.smk"
 
 # Targets. `all` lists shards and figures themselves, so that a deleted one is made again with
 # all that depends on it: Snakemake does not miss a file in the middle of the graph by itself.
+# Tens of thousands of shards come from a function: they are then listed only when asked for.
 
 
 rule all:
@@ -32,20 +38,19 @@ rule all:
         REPORT,
         rules.write_report.input.figures,
         rules.write_report.input.sheets,
-        image_shards(),
-        view_shards(),
+        lambda w: image_shards() + view_shards(),
 
 
 rule images:
     """All images as they are made: real, synthetic and composite."""
     input:
-        image_shards(),
+        lambda w: image_shards(),
 
 
 rule views:
     """All derived views that the studies use."""
     input:
-        view_shards(),
+        lambda w: view_shards(),
 
 
 rule transfer:
@@ -75,6 +80,7 @@ rule report:
 
 
 onsuccess:
+    end_run()
     shell(
         "python $SYNTHGAP_SCRIPTS/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}"
     )

@@ -15,6 +15,8 @@ rule pair_sources:
         second=any_of(["real", *CONFIG.sources]),
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
     params:
         images=lambda w: DISTINGUISH.images_per_class[w.split],
         seed=CONFIG.seed,
@@ -38,16 +40,18 @@ rule train_classifier:
         f"{RESULTS}/benchmarks/train_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda w: CONFIG.classifiers[w.classifier].threads
+    threads: classifier_threads
+    resources:
+        **needs(mem_mb=TRAINING_MB, minutes=720, gpu=1, cpus=classifier_threads),
     params:
         architecture=lambda w: as_json(CONFIG.classifiers[w.classifier].architecture),
         recipe=lambda w: as_json(CONFIG.classifiers[w.classifier].recipe),
-        threads=lambda w: CONFIG.classifiers[w.classifier].threads,
+        threads=classifier_threads,
         code=code_digest("train_classifier"),
     shell:
         "python $SYNTHGAP_SCRIPTS/train_classifier.py --train {input.train} --val {input.val}"
         " --architecture {params.architecture:q} --recipe {params.recipe:q}"
-        " --seed {wildcards.seed} --threads {params.threads}"
+        " --seed {wildcards.seed} --threads {params.threads} --gpus {resources.gpu}"
         " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS --scratch $SYNTHGAP_SCRATCH/"
         "train_classifier/{wildcards.dataset}/{wildcards.view}/{wildcards.classifier}/{wildcards.seed}"
         " --model {output.model} --history {output.history} --log {log}"
@@ -65,15 +69,17 @@ rule evaluate_classifier:
         f"{RESULTS}/benchmarks/evaluate_classifier/{{dataset}}/{{view}}/{{classifier}}/{{seed}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda w: CONFIG.classifiers[w.classifier].threads
+    threads: classifier_threads
+    resources:
+        **needs(mem_mb=4000, minutes=60, gpu=1, cpus=classifier_threads),
     params:
         tests=lambda w, input: [
             word
             for test, path in zip(tests_of(w.dataset), input.tests)
             for word in ("--test", f"{test}={path}")
         ],
-        threads=lambda w: CONFIG.classifiers[w.classifier].threads,
+        threads=classifier_threads,
         code=code_digest("evaluate_classifier"),
     shell:
         "python $SYNTHGAP_SCRIPTS/evaluate_classifier.py --model {input.model} {params.tests:q}"
-        " --threads {params.threads} --predictions {output.predictions} --log {log}"
+        " --threads {params.threads} --gpus {resources.gpu} --predictions {output.predictions} --log {log}"

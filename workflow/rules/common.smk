@@ -7,24 +7,31 @@ import sys
 from pathlib import Path
 
 from synthgap.config import SPLITS, parse as parse_config
+from synthgap.config.site import load_site, scratch_folder
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
 try:
+    SITE = load_site(Path(workflow.basedir, "config", "site.yaml"), config.pop("site", None))
     CONFIG = parse_config(config, " and ".join(map(str, workflow.configfiles)))
 except UserError as error:
     sys.exit(str(error))
+
+SCRATCH = scratch_folder(SITE, CONFIG.results)
 
 # Jobs run the Python that runs Snakemake, unless a software environment puts its own first. They
 # get these by the environment, as an absolute path in a command would rerun all in another checkout.
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     PYTHONPATH=str(Path(workflow.basedir, "src")),
+    SYNTHGAP_SOURCE=str(Path(workflow.basedir, "src")),
     SYNTHGAP_SCRIPTS=str(Path(workflow.basedir, "workflow", "scripts")),
     # Neither shapes a result, so they are no params either.
-    SYNTHGAP_SCRATCH=CONFIG.scratch_folder,
+    SYNTHGAP_SCRATCH=SCRATCH,
     SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
 )
+# Snakemake takes PYTHONPATH away from jobs in conda environments, which do not hold the library.
+shell.prefix('set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; ')
 
 ENVIRONMENT = f"{workflow.basedir}/envs/synthgap.yaml"
 RESULTS = CONFIG.results

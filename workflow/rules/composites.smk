@@ -14,6 +14,8 @@ rule composite_images:
         f"{RESULTS}/benchmarks/composite_images/{{pattern}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=120),
     params:
         seed=CONFIG.seed,
         shards=CONFIG.real.shards.train,

@@ -13,6 +13,9 @@ rule train_generator:
         f"{RESULTS}/benchmarks/train_generator/{{trained}}.tsv"
     conda:
         ENVIRONMENT
+    threads: trained_threads
+    resources:
+        **needs(mem_mb=4000, minutes=240, cpus=trained_threads),
     params:
         model=lambda w: as_json(CONFIG.trained_models[w.trained]),
         code=code_digest("train_generator"),
@@ -25,6 +28,7 @@ rule train_generator:
 
 
 # Once, as thousands of jobs have the same.
+PIPELINES = {name: pipeline_of(name) for name in CONFIG.generators}
 PIPELINE_FILES = {name: pipeline_files(name) for name in CONFIG.generators}
 GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in CONFIG.generators}
 
@@ -74,7 +78,7 @@ rule download_model:
 rule generate_images:
     input:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
-        pipeline=lambda w: pipeline_of(CONFIG.sources[w.synthetic][0]),
+        pipeline=lambda w: PIPELINES[CONFIG.sources[w.synthetic][0]],
         files=lambda w: PIPELINE_FILES[CONFIG.sources[w.synthetic][0]],
     output:
         tar=ensure(f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
@@ -86,19 +90,20 @@ rule generate_images:
         f"{RESULTS}/benchmarks/generate_images/{{synthetic}}/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: lambda w: generator_of(w.synthetic).threads
+    threads: generator_threads
     resources:
+        **needs(mem_mb=generator_mb, minutes=240, gpu=1, cpus=generator_threads),
         # No param: it shapes no image, and raising it must not make finished shards again.
         max_failed=lambda w: generator_of(w.synthetic).max_failed,
     params:
         generator=lambda w: GENERATOR_OPTIONS[CONFIG.sources[w.synthetic][0]],
         shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
-        threads=lambda w: generator_of(w.synthetic).threads,
+        threads=generator_threads,
         code=code_digest("generate_images"),
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
         " --pipeline {input.pipeline} --generator {params.generator:q}"
         " --shard {wildcards.shard} --shards {params.shards}"
-        " --threads {params.threads} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
+        " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
         "generate_images/{wildcards.synthetic}/{wildcards.split}/{wildcards.shard}"
         " --tar {output.tar} --log {log}"

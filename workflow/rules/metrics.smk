@@ -21,12 +21,14 @@ rule extract_features:
     conda:
         ENVIRONMENT
     threads: CONFIG.classifiers[ENCODER.classifier].threads
+    resources:
+        **needs(mem_mb=4000, minutes=60, gpu=1, cpus=CONFIG.classifiers[ENCODER.classifier].threads),
     params:
         threads=CONFIG.classifiers[ENCODER.classifier].threads,
         code=code_digest("extract_features"),
     shell:
         "python $SYNTHGAP_SCRIPTS/extract_features.py --model {input.model} --manifest {input.manifest}"
-        " --threads {params.threads} --features {output.features} --log {log}"
+        " --threads {params.threads} --gpus {resources.gpu} --features {output.features} --log {log}"
 
 
 rule measure_distribution:
@@ -44,6 +46,8 @@ rule measure_distribution:
         f"{RESULTS}/benchmarks/measure_distribution/{{source}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=4000, minutes=120),
     params:
         samples=TRANSFER.distribution_samples,
         neighbours=TRANSFER.neighbours,
@@ -72,6 +76,8 @@ rule collect_metrics:
         f"{RESULTS}/benchmarks/collect_metrics.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=4000, minutes=120),
     params:
         probes=as_json(CONFIG.about_probes()),
         sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),

@@ -12,6 +12,8 @@ rule caption_images:
         f"{RESULTS}/benchmarks/caption_images/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=120),
     params:
         captioner=as_json(CONFIG.captioner),
         code=code_digest("caption_images", f"synthgap.captioners.{CONFIG.captioner.kind}"),
@@ -32,6 +34,8 @@ rule write_prompts:
         f"{RESULTS}/benchmarks/write_prompts/{{synthetic}}/{{split}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
     params:
         kind=lambda w: CONFIG.sources[w.synthetic][1],
         samples=lambda w: CONFIG.synthetic.samples_per_class[w.split],

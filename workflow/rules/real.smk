@@ -10,6 +10,8 @@ rule index_real:
         f"{RESULTS}/benchmarks/index_real.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=60),
     params:
         dataset=real_options("dataset", "folder", "class_names", "val_fraction", "test_fraction"),
         seed=CONFIG.seed,
@@ -32,6 +34,8 @@ rule prepare_real:
         f"{RESULTS}/benchmarks/prepare_real/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=120),
     params:
         dataset=real_options(
             "dataset", "folder", "class_names", "image_size", "image_format", "max_unreadable"
@@ -56,6 +60,7 @@ rule gather_shards:
     conda:
         ENVIRONMENT
     resources:
+        **needs(mem_mb=2000, minutes=60),
         # No param: what fails is counted all the same, and raising it must not rerun what follows.
         max_failed=lambda w: (
             generator_of(w.source).max_failed

@@ -12,6 +12,8 @@ rule plot_figure:
         f"{RESULTS}/benchmarks/plot_figure/{{figure}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
     params:
         code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     shell:
@@ -32,6 +34,8 @@ rule draw_contact_sheet:
         sheet=any_of(SHEETS),
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
     params:
         labels=lambda w: list(sheet_rows(w.sheet)),
         code=code_digest("draw_contact_sheet"),
@@ -53,6 +57,8 @@ rule write_report:
         f"{RESULTS}/benchmarks/write_report.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
     params:
         config=as_json(CONFIG),
         code=code_digest("write_report"),

@@ -2,6 +2,12 @@
 
 from synthgap.views import module_of
 
+# Once, as thousands of jobs have the same.
+VIEW_OPTIONS = {name: as_json(view) for name, view in CONFIG.views.items()}
+VIEW_CODE = {
+    name: code_digest("derive_view", module_of(view.kind)) for name, view in CONFIG.views.items()
+}
+
 
 rule derive_view:
     input:
@@ -18,9 +24,11 @@ rule derive_view:
         f"{RESULTS}/benchmarks/derive_view/{{source}}/{{split}}/{{derived}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=120),
     params:
-        view=lambda w: as_json(CONFIG.views[w.derived]),
-        code=lambda w: code_digest("derive_view", module_of(CONFIG.views[w.derived].kind)),
+        view=lambda w: VIEW_OPTIONS[w.derived],
+        code=lambda w: VIEW_CODE[w.derived],
     shell:
         "python $SYNTHGAP_SCRIPTS/derive_view.py --images {input.tar} --view {params.view:q}"
         " --tar {output.tar} --log {log}"

@@ -3,6 +3,7 @@
 Light on purpose: the Snakefile imports it.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -60,9 +61,6 @@ class Config(Section):
 
     seed: int = Field(0, description="the study's seed: splits and samples derive theirs from it")
     results: FolderName = Field("results", description="folder of everything the workflow makes")
-    scratch: FolderName | None = Field(
-        None, description="folder of unfinished work; `.scratch` in `results` by default"
-    )
     checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         30.0, description="time between two checkpoints of a training"
     )
@@ -81,16 +79,11 @@ class Config(Section):
     studies: Studies
 
     @property
-    def scratch_folder(self) -> str:
-        """Folder of unfinished work."""
-        return self.scratch or f"{self.results}/.scratch"
-
-    @property
     def downloads_folder(self) -> str:
         """Folder of the models that come from a hub."""
         return self.downloads or f"{self.results}/models/hub"
 
-    @property
+    @cached_property
     def sources(self) -> dict[str, tuple[str, str]]:
         """Synthetic sources: name to (generator, kind of prompt)."""
         kinds = self.synthetic.prompts

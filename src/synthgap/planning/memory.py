@@ -1,0 +1,27 @@
+"""How much memory a job asks for at first; one that needs more gets it in its next attempt."""
+
+from synthgap.config import SPLITS, Config
+from synthgap.config.generators import presets
+
+# Python, torch and the libraries around them, with room.
+BASE_MB = 4000
+UNKNOWN_MB = 64_000
+
+
+def generator_mb(config: Config, name: str) -> int:
+    """Return MB of main memory for a generator: its weights pass through it on their way."""
+    generator = config.generators[name]
+    if generator.trained:
+        return BASE_MB
+    if generator.preset:
+        return BASE_MB + int(1500 * presets()[generator.preset].download_gb)
+    return UNKNOWN_MB
+
+
+def training_mb(config: Config) -> int:
+    """Return MB of main memory for training a classifier: all images lie in it as uint8."""
+    classes = 10 if config.real.dataset == "digits" else config.real.classes
+    if classes is None:
+        return UNKNOWN_MB
+    images = classes * sum(config.synthetic.samples_per_class[split] for split in SPLITS)
+    return BASE_MB + 2 * images * 3 * config.real.image_size**2 // 10**6

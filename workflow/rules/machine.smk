@@ -1,0 +1,99 @@
+# Where jobs run: what they need, what this site has, and how a run on a cluster begins and ends.
+
+from synthgap import runs, slurm
+from synthgap.devices import visible_gpus
+from synthgap.planning import memory
+
+GENERATOR_MB = {name: memory.generator_mb(CONFIG, name) for name in CONFIG.generators}
+TRAINING_MB = memory.training_mb(CONFIG)
+
+
+def needs(mem_mb, minutes, gpu=None, cpus=None):
+    """What a rule's jobs need; memory and time double with each attempt, up to the site's limits.
+
+    Without `cpus` they get as many as they have threads.
+    """
+    gpu = 0 if gpu and SITE.gpu_model == "none" else gpu
+    found = {
+        "mem_mb": growing(mem_mb, SITE.max_mem_mb),
+        "runtime": growing(minutes, SITE.max_runtime),
+        "cpus_per_task": cpus,
+        "gpu": gpu,
+        "gpu_model": SITE.gpu_model if gpu and SITE.gpu_model != "any" else None,
+        "slurm_account": SITE.account,
+        "slurm_partition": SITE.gpu_partition if gpu else SITE.partition,
+        "qos": SITE.qos,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def growing(first, most):
+    def size(wildcards, attempt):
+        base = first(wildcards) if callable(first) else first
+        return int(min(base * 2 ** (attempt - 1), most or float("inf")))
+
+    return size
+
+
+def classifier_threads(w):
+    return CONFIG.classifiers[w.classifier].threads
+
+
+def trained_threads(w):
+    return CONFIG.trained_models[w.trained].threads
+
+
+def generator_threads(w):
+    return generator_of(w.synthetic).threads
+
+
+def generator_mb(w):
+    return GENERATOR_MB[CONFIG.sources[w.synthetic][0]]
+
+
+def settings():
+    """A digest of config and code: jobs of another run had the same if this is equal."""
+    return runs.settings_digest(CONFIG.model_dump_json(), Path(workflow.basedir))
+
+
+def begin_run(log):
+    """Find out what would stop the jobs before any is submitted, and note the run."""
+    kinds = {}
+    for job in workflow.dag.needrun_jobs():
+        if not job.is_local:
+            kinds.setdefault(slurm.Request.of(dict(job.resources.items())), job.rule.name)
+    folders = [workflow.basedir, RESULTS, SCRATCH]
+    try:
+        slurm.require_slurm()
+        slurm.check_requests(kinds)
+        slurm.check_folders(kinds, list(map(Path, folders)))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    given = workflow.config_settings
+    runs.this_run(log, RESULTS, settings(), given.configfiles, given.config_args).note()
+
+
+def end_run():
+    """Note that this run came to an end, good or bad, once none of its jobs is left."""
+    for run in runs.unsettled(RESULTS):
+        if run.pid == os.getpid() and slurm.wait_until_gone(run.name, most_seconds=60):
+            run.forget()
+
+
+if workflow.is_main_process:
+    if settling := os.environ.get("SYNTHGAP_SETTLING"):
+        Path(settling).write_text(settings())
+    elif not workflow.output_settings.dryrun and (reason := runs.refusal(RESULTS)):
+        sys.exit(reason)
+    if workflow.nodes is None and "gpu" not in workflow.global_resources:
+        # One machine: one GPU job a GPU; without any, all jobs compute on the CPU.
+        workflow.register_resource("gpu", len(visible_gpus()))
+
+
+onstart:
+    if workflow.executor_plugin.name == "slurm":
+        begin_run(Path(log[0]))
+
+
+onerror:
+    end_run()
