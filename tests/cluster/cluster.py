@@ -126,7 +126,8 @@ class Cluster:
         self._wait_for_node(node)
 
     def _write_settings(self) -> None:
-        for name in ["munge", "database", "log", "pids", "gpus", "slurmctld"]:
+        folders = ["munge", "database", "log", "pids", "gpus", "slurmctld", "login_only"]
+        for name in folders:
             (self.folder / name).mkdir(parents=True)
         for template in (HERE / "settings").iterdir():
             path = self.folder / template.name
@@ -170,7 +171,8 @@ class Cluster:
 
         self._start("slurmdbd", "head", ["slurmdbd", "-D"])
         self._wait_for("slurmdbd", lambda: answers((head, 6819)))
-        self.run(["sacctmgr", "--immediate", "add", "cluster", "synthgap"])
+        for what in ["cluster synthgap", "account lab", "user root account=lab"]:
+            self.run(["sacctmgr", "--immediate", "add", *what.split()])
         self._start("slurmctld", "head", ["slurmctld", "-D"])
         self._wait_for("slurmctld", lambda: answers((head, 6817)))
 

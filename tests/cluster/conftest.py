@@ -1,6 +1,10 @@
 """One Slurm cluster for all tests of a session; run them without xdist: pytest tests/cluster."""
 
+import shutil
+from pathlib import Path
+
 import pytest
+from on_cluster import SITE, OnCluster
 
 from cluster import Cluster, UnavailableError
 
@@ -15,3 +19,25 @@ def cluster(tmp_path_factory):
         pytest.skip(str(error))
     yield cluster
     cluster.down()
+
+
+@pytest.fixture(scope="session")
+def finished(cluster, tmp_path_factory):
+    """Return a checkout in which `snakemake --profile slurm` made everything; only look at it."""
+    folder = tmp_path_factory.mktemp("study") / "finished"
+    folder.mkdir()
+    checkout = OnCluster.copied(folder, cluster)
+    shutil.copy2(Path(__file__).with_name("small.yaml"), folder)
+    (folder / "config/site.yaml").write_text(SITE)
+    done = checkout.start().wait()
+    assert done.returncode == 0, done.output[-5000:]
+    return checkout
+
+
+@pytest.fixture
+def checkout(finished, tmp_path):
+    """Return a copy of the finished run that a test may change; its jobs end with the test."""
+    shutil.copytree(finished.folder, tmp_path / "checkout", symlinks=True)
+    checkout = OnCluster(tmp_path / "checkout", finished.cluster)
+    yield checkout
+    checkout.cluster.run(["scancel", "--user=root"])
