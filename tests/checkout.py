@@ -39,7 +39,7 @@ class Checkout:
 
     def planned(self, *options: str, config: str = "tiny.yaml") -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
-        result = self.snakemake("--dry-run", "--quiet", "rules", *options, config=config)
+        result = self.snakemake("--dry-run", *options, "--quiet", "rules", config=config)
         assert result.returncode == 0, result.stdout
         table = re.findall(r"^([a-z_]+) +(\d+)$", result.stdout, re.MULTILINE)
         counts = {rule: int(count) for rule, count in table if rule != "total"}

@@ -5,6 +5,7 @@ the next may start: its jobs would write the same files, and what they have fini
 no record of the options it was made with, so that a change of these would not remake it.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -17,6 +18,9 @@ from pathlib import Path
 from synthgap.atomic import write_text
 
 FOLDER = Path(".snakemake/slurm_runs")
+# As Snakemake names its records: base64, in parts that fit in a file's name.
+RECORDS = Path(".snakemake/metadata")
+NAME_PART = 254
 COMMAND = "python workflow/scripts/settle_run.py"
 
 
@@ -97,6 +101,18 @@ def _began(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def newer_than_record(file: Path) -> bool:
+    """Say whether a file was made after Snakemake's record of its options, or has none.
+
+    Snakemake writes the record when a job has succeeded, so one that is older is of another job.
+    """
+    name = base64.urlsafe_b64encode(str(file).encode()).decode()
+    parts = [name[start : start + NAME_PART] for start in range(0, len(name), NAME_PART)]
+    record = RECORDS.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
+    # A second for file systems that tell no fractions.
+    return not record.exists() or file.stat().st_mtime > record.stat().st_mtime + 1
 
 
 def settings_digest(config: str, checkout: Path) -> str:

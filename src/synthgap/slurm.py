@@ -183,13 +183,10 @@ def check_folders(requests: Iterable[Request], folders: Sequence[Path]) -> None:
 def _advice(words: str, request: Request) -> str:
     """Return what to change so that Slurm takes a job."""
     words = words.lower()
-    if "account" in words and "partition combination" not in words:
-        return f"Set `account` in {SITE}; yours: {_listed(_accounts())}"
     if "account" in words:
-        return (
-            f"Set `account` (yours: {_listed(_accounts())}) and `partition` or `gpu_partition` "
-            f"(there are: {_listed(_partitions())}) in {SITE}"
-        )
+        accounts, partitions = _accounts(), _partitions()
+        if request.account not in accounts or request.partition in partitions:
+            return f"Set `account` in {SITE}; yours: {_listed(accounts)}"
     if "qos" in words:
         return f"Set `qos` in {SITE}"
     if "partition" in words and "node configuration" not in words:

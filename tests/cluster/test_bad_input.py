@@ -14,7 +14,7 @@ SHARD = "results/images/flow-g2-caption/train/rgb/00000.tar"
             "gpu_model: a100",
             "config/site.yaml; GPUs there: h100",
         ),
-        ("account: nobody", "Set `account` (yours: lab)"),
+        ("account: nobody", "Set `account` in config/site.yaml; yours: lab"),
         (
             "gpu_partition: fast",
             "Set `gpu_partition` in config/site.yaml; there are: cpu",

@@ -1,9 +1,13 @@
 """What clusters do to jobs: each fault ends in the bytes of an undisturbed run."""
 
+import base64
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+from cluster import wait
 
 pytestmark = pytest.mark.cluster
 
@@ -76,13 +80,47 @@ def test_a_job_over_its_memory_gets_more(checkout, finished, again):
     assert_same_bytes(checkout, finished, "generate_images")
 
 
+def held_back(checkout, rule):
+    """Stop a job's command in the midst of its work, as if it took long; return its pid."""
+    checkout.at_work(rule)
+    (pid,) = checkout.processes(rule)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def told_to_stop(pid):
+    """Say whether SIGTERM waits for a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd"))
+    return bool(int(pending.split()[1], 16) & 1 << (signal.SIGTERM - 1))
+
+
 @pytest.mark.parametrize("rule", MADE)
-def test_a_signal_ahead_of_the_time_limit_is_heeded(checkout, finished, again, rule):
-    # Slurm's shortest limit is a minute: the signal comes 40 seconds before it.
-    signal_ = f"{rule}:slurm_extra='--signal=TERM@40 --open-mode=append'"
-    run = again(rule, "--set-resources", f"{rule}:runtime=attempt", signal_)
+def test_a_job_near_its_time_limit_saves_its_work_and_goes_on_later(
+    checkout, finished, again, rule
+):
+    # Slurm's shortest limit is a minute.
+    ahead = f"{rule}:slurm_extra='--signal=TERM@30 --open-mode=append'"
+    run = again(rule, "--set-resources", f"{rule}:runtime=attempt", ahead)
+    pid = held_back(checkout, rule)
+    wait(lambda: told_to_stop(pid), "the signal ahead of the time limit", 90)
+    os.kill(pid, signal.SIGCONT)
     done = run.wait()
     assert done.returncode == 0, done.output
+    assert "stopped by a signal; finished work is kept" in done.output
+    assert "SLURM status is: 'FAILED'" in done.output
+    assert_went_on(checkout, rule)
+    assert_same_bytes(checkout, finished, rule)
+
+
+def test_a_job_over_its_time_limit_is_tried_again(checkout, finished, again):
+    run = again("generate_images", "--set-resources", "generate_images:runtime=attempt")
+    held_back(checkout, "generate_images")
+    done = run.wait()
+    assert done.returncode == 0, done.output
+    assert "SLURM status is: 'TIMEOUT'" in done.output
+    assert_went_on(checkout, "generate_images")
+    assert_same_bytes(checkout, finished, "generate_images")
 
 
 def test_a_lost_nodes_job_is_run_elsewhere(checkout, finished, again):
@@ -158,6 +196,10 @@ def test_settle_wait_keeps_what_the_jobs_finish_and_records_its_options(checkout
 
 
 def test_settle_removes_what_was_finished_under_another_config(checkout, again):
+    # As in a first run: of a file that was there before, the old record would tell.
+    for file in MADE["generate_images"]:
+        record = base64.urlsafe_b64encode(file.encode()).decode()
+        (checkout / ".snakemake/metadata" / record).unlink()
     killed_in_the_midst(checkout, again)
     checkout.edit("small.yaml", "guidance_scale: 2.0", "guidance_scale: 3.0")
     settled = checkout.settle("wait")

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +91,21 @@ def test_settings_change_with_config_and_code_and_not_with_bytecode(tmp_path):
     assert runs.settings_digest('{"seed": 1}', tmp_path) != before
     code.write_text("x = 2\n")
     assert runs.settings_digest("{}", tmp_path) != before
+
+
+def test_files_made_after_their_record_are_known(tmp_path, monkeypatch):
+    from snakemake.persistence.file import FilePersistence
+
+    monkeypatch.chdir(tmp_path)
+    keeper = object.__new__(FilePersistence)  # its names of records, and nothing else of it
+    keeper._max_len = None
+    runs.RECORDS.mkdir(parents=True)
+    for file in [tmp_path / "short", tmp_path / ("long" * 60)]:
+        file.touch()
+        assert runs.newer_than_record(file)
+        record = Path(keeper._record_path(str(runs.RECORDS), str(file)))
+        record.parent.mkdir(exist_ok=True, parents=True)
+        record.touch()
+        assert not runs.newer_than_record(file)
+        os.utime(record, (1, 1))
+        assert runs.newer_than_record(file)

@@ -23,8 +23,8 @@ def test_the_shipped_file_changes_nothing_and_names_every_key(pytestconfig):
 def test_the_command_line_overrides_single_facts(tmp_path):
     path = tmp_path / "site.yaml"
     path.write_text("account: lab\ngpu_model: h100\n")
-    site = load_site(path, {"gpu_model": "a100"})
-    assert (site.account, site.gpu_model) == ("lab", "a100")
+    site = load_site(path, {"gpu_model": "a100", "max_mem_mb": "9000"})
+    assert (site.account, site.gpu_model, site.max_mem_mb) == ("lab", "a100", 9000)
 
 
 @pytest.mark.parametrize(

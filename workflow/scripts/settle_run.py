@@ -15,7 +15,7 @@ from pathlib import Path
 
 from synthgap.errors import UserError
 from synthgap.job import command, log, run
-from synthgap.runs import FOLDER, Run, unsettled
+from synthgap.runs import FOLDER, Run, newer_than_record, unsettled
 from synthgap.slurm import cancel, queued, require_slurm, wait_until_gone
 
 SETTINGS = FOLDER / "settings"
@@ -68,14 +68,10 @@ def settle(one: Run, how: str) -> None:
 
 
 def unrecorded(one: Run) -> list[str]:
-    """Return the files that are there, up to date by their times, and of unknown options."""
+    """Return the files that Snakemake takes for up to date and that are newer than its records."""
     rows = csv.DictReader(snakemake(one, "--summary").splitlines(), delimiter="\t")
-    return [
-        row["output_file"]
-        for row in rows
-        # Every rule has a log; Snakemake knows it from the record that it keeps of a made file.
-        if row["log-file(s)"] == "-" and row["plan"] == "no update"
-    ]
+    files = [Path(row["output_file"]) for row in rows if row["plan"] == "no update"]
+    return [str(file) for file in files if newer_than_record(file)]
 
 
 def record_or_remove(one: Run, files: Iterable[str]) -> None:

@@ -50,7 +50,12 @@ def load_site(path: Path, overrides: object = None) -> Site:
             raise UserError(
                 "--config site: give a mapping, such as --config 'site={account: mylab}'"
             )
-        raw, where = (raw or {}) | overrides, f"{path} with --config site"
+        # Snakemake leaves the values of a mapping on its command line as they were typed.
+        typed = {
+            key: yaml.safe_load(value) if isinstance(value, str) else value
+            for key, value in overrides.items()
+        }
+        raw, where = (raw or {}) | typed, f"{path} with --config site"
     try:
         return Site.model_validate(raw or {})
     except ValidationError as error:
