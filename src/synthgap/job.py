@@ -88,7 +88,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
 
     With a log file, only errors (and a progress bar) go to standard error: many jobs share it. A
     `UserError`, a full disk and an interruption each end in one line there and in the log, without
-    a stack trace. Exits with status 1 (130 when interrupted, 143 when told to stop by SIGTERM).
+    a stack trace. Exits with status 1 (130 when interrupted, 143 when told to stop by a signal).
     """
     stopping.listen()
     terminal = logging.StreamHandler(sys.stderr)

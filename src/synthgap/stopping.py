@@ -1,12 +1,16 @@
-"""Stopping on SIGTERM without losing work.
+"""Stopping on a signal without losing work.
 
-Slurm sends it ahead of a time limit, on preemption and on `scancel`, and kills some seconds later.
+Slurm sends SIGTERM on preemption and `scancel`, and kills some seconds later: its `srun` gives up
+on a step that got one. Ahead of a time limit the profile has it send SIGURG, which all that stands
+between Slurm and a job (`srun`, Snakemake, shells) ignores, and so the job has all of the time.
 """
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGURG)
 
 
 class Stopped(BaseException):
@@ -18,13 +22,14 @@ _deferred = 0
 
 
 def listen() -> None:
-    """From now on, SIGTERM raises `Stopped` in the main thread, or waits inside `deferred`."""
-    signal.signal(signal.SIGTERM, _stop)
+    """From now on, a signal raises `Stopped` in the main thread, or waits inside `deferred`."""
+    for number in SIGNALS:
+        signal.signal(number, _stop)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, SIGTERM does nothing but set `asked`: for work that first has to save its state."""
+    """Inside, a signal does nothing but set `asked`: for work that first has to save its state."""
     global _deferred
     _deferred += 1
     try:

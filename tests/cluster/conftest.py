@@ -40,4 +40,4 @@ def checkout(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "checkout", symlinks=True)
     checkout = OnCluster(tmp_path / "checkout", finished.cluster)
     yield checkout
-    checkout.cluster.run(["scancel", "--user=root"])
+    checkout.end()

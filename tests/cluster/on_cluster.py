@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from checkout import Checkout, copy_checkout
@@ -59,6 +59,7 @@ class OnCluster(Checkout):
     """A checkout on the cluster's shared file system."""
 
     cluster: Cluster
+    started: list[Started] = field(default_factory=list)
 
     @classmethod
     def copied(cls, folder: Path, cluster: Cluster) -> "OnCluster":
@@ -80,7 +81,15 @@ class OnCluster(Checkout):
         """Start the command that a user types, with shorter waiting times."""
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *options]
         command += ["--slurm-init-seconds-before-status-checks", "2", "--configfile", config]
-        return Started(command, self.folder, self.environment())
+        self.started.append(Started(command, self.folder, self.environment()))
+        return self.started[-1]
+
+    def end(self) -> None:
+        """Kill what is still at work, as after a failed test."""
+        for started in self.started:
+            started.kill()
+        self.cluster.run(["scancel", "--user=root"])
+        wait(lambda: not self.jobs(), "all jobs to end")
 
     def settle(self, how: str) -> Done:
         """Run the command that the refusal names."""

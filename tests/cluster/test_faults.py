@@ -3,11 +3,8 @@
 import base64
 import os
 import signal
-from pathlib import Path
 
 import pytest
-
-from cluster import wait
 
 pytestmark = pytest.mark.cluster
 
@@ -80,19 +77,11 @@ def test_a_job_over_its_memory_gets_more(checkout, finished, again):
     assert_same_bytes(checkout, finished, "generate_images")
 
 
-def held_back(checkout, rule):
-    """Stop a job's command in the midst of its work, as if it took long; return its pid."""
+def hold_back(checkout, rule):
+    """Halt a job's command in the midst of its work, as if it took long; Slurm's signals end it."""
     checkout.at_work(rule)
     (pid,) = checkout.processes(rule)
     os.kill(pid, signal.SIGSTOP)
-    return pid
-
-
-def told_to_stop(pid):
-    """Say whether SIGTERM waits for a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    pending = next(line for line in status.splitlines() if line.startswith("ShdPnd"))
-    return bool(int(pending.split()[1], 16) & 1 << (signal.SIGTERM - 1))
 
 
 @pytest.mark.parametrize("rule", MADE)
@@ -100,11 +89,9 @@ def test_a_job_near_its_time_limit_saves_its_work_and_goes_on_later(
     checkout, finished, again, rule
 ):
     # Slurm's shortest limit is a minute.
-    ahead = f"{rule}:slurm_extra='--signal=TERM@30 --open-mode=append'"
+    ahead = f"{rule}:slurm_extra='--signal=URG@30 --open-mode=append'"
     run = again(rule, "--set-resources", f"{rule}:runtime=attempt", ahead)
-    pid = held_back(checkout, rule)
-    wait(lambda: told_to_stop(pid), "the signal ahead of the time limit", 90)
-    os.kill(pid, signal.SIGCONT)
+    hold_back(checkout, rule)
     done = run.wait()
     assert done.returncode == 0, done.output
     assert "stopped by a signal; finished work is kept" in done.output
@@ -114,8 +101,9 @@ def test_a_job_near_its_time_limit_saves_its_work_and_goes_on_later(
 
 
 def test_a_job_over_its_time_limit_is_tried_again(checkout, finished, again):
-    run = again("generate_images", "--set-resources", "generate_images:runtime=attempt")
-    held_back(checkout, "generate_images")
+    sudden = "generate_images:slurm_extra='--open-mode=append'"  # no signal ahead
+    run = again("generate_images", "--set-resources", "generate_images:runtime=attempt", sudden)
+    hold_back(checkout, "generate_images")
     done = run.wait()
     assert done.returncode == 0, done.output
     assert "SLURM status is: 'TIMEOUT'" in done.output

@@ -1,4 +1,4 @@
-"""SIGTERM: at once where nothing is at stake, after saving where something is."""
+"""Told to stop: at once where nothing is at stake, after saving where something is."""
 
 import os
 import signal
@@ -15,20 +15,22 @@ from synthgap.checkpoint import Checkpoint
 @pytest.fixture
 def listening():
     """Listen to SIGTERM in this process, and forget all of it afterwards."""
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     stopping.listen()
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     stopping._asked = False
 
 
-def test_sigterm_stops_at_once(listening):
+@pytest.mark.parametrize("number", stopping.SIGNALS)
+def test_a_signal_stops_at_once(listening, number):
     with pytest.raises(stopping.Stopped):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
     assert stopping.asked()
 
 
-def test_sigterm_waits_until_the_end_of_deferred_work(listening):
+def test_a_signal_waits_until_the_end_of_deferred_work(listening):
     done = []
 
     def work():
@@ -41,7 +43,7 @@ def test_sigterm_waits_until_the_end_of_deferred_work(listening):
     assert done == [True]
 
 
-def test_a_checkpoint_is_due_on_sigterm_and_stops_once_saved(listening, tmp_path):
+def test_a_checkpoint_is_due_on_a_signal_and_stops_once_saved(listening, tmp_path):
     checkpoint = Checkpoint(tmp_path, every_seconds=1e9)
 
     def train():

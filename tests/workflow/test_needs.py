@@ -41,7 +41,7 @@ def test_a_training_asks_for_a_gpu_of_the_sites_model(finished):
     asked = resources(finished, MODEL, "--profile", "slurm", "--config", site)
     assert (asked["gpu"], asked["gpu_model"], asked["slurm_partition"]) == ("1", "h100", "fast")
     assert (asked["slurm_account"], asked["qos"]) == ("lab", "high")
-    assert asked["slurm_extra"].startswith("--signal=TERM@")
+    assert asked["slurm_extra"].startswith("--signal=URG@")
 
 
 def test_a_stage_without_a_gpu_asks_for_none(finished):
