@@ -80,7 +80,7 @@ rule report:
 
 
 onsuccess:
-    end_run()
     shell(
         "python $SYNTHGAP_SCRIPTS/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}"
     )
+    end_run()

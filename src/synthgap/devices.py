@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TextIO
 
@@ -26,7 +27,12 @@ def visible_gpus() -> list[str]:
         return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=30
+        )
+    except subprocess.TimeoutExpired:
+        return []
     lines = listed.stdout.splitlines() if listed.returncode == 0 else []
     return [str(number) for number, line in enumerate(lines) if line.startswith("GPU ")]
 
@@ -43,7 +49,7 @@ def take_device(gpus: int | None) -> str:
     if gpus == 0 or (gpus and os.environ.get("SYNTHGAP_ON_CPU") == "1"):
         return "cpu"
     found = visible_gpus()
-    if len(found) > 1 and "SLURM_JOB_ID" not in os.environ:
+    if len(found) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = _lock_one(found)
     import torch
 
@@ -60,17 +66,21 @@ def take_device(gpus: int | None) -> str:
 
 def _lock_one(names: list[str]) -> str:
     """Return one of the GPUs for this process alone; wait where all are taken."""
-    folder = Path(tempfile.gettempdir(), f"synthgap-gpus-{os.getuid()}")
+    # An allocation numbers its own GPUs from 0.
+    allocation = os.environ.get("SLURM_JOB_ID", "all")
+    folder = Path(tempfile.gettempdir(), f"synthgap-gpus-{os.getuid()}-{allocation}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    files = [(folder / name.replace("/", "-")).open("a") for name in names]
-    for name, file in zip(names, files, strict=True):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        _held.append(file)
-        return name
-    log.info("waiting for one of the GPUs %s", ", ".join(names))
-    fcntl.flock(files[0], fcntl.LOCK_EX)
-    _held.append(files[0])
-    return names[0]
+    files = {name: (folder / name.replace("/", "-")).open("a") for name in names}
+    told = False
+    while True:
+        for name, file in files.items():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            _held.append(file)
+            return name
+        if not told:
+            log.info("waiting for one of the GPUs %s", ", ".join(names))
+            told = True
+        time.sleep(1)

@@ -40,6 +40,12 @@ def code_digest(command: str, *modules: str) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
+def whole_digest() -> str:
+    """Return 12 hex digits for all of synthgap and all commands."""
+    digests = map(_syntax_digest, sorted([*PACKAGE.rglob("*.py"), *SCRIPTS.glob("*.py")]))
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
+
+
 @cache
 def _module_path(name: str) -> Path:
     path = PACKAGE.joinpath(*name.split(".")[1:])

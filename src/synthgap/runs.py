@@ -10,18 +10,19 @@ import hashlib
 import json
 import os
 import platform
-import re
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+
 from synthgap.atomic import write_text
+from synthgap.digest import whole_digest
+from synthgap.errors import UserError
 
 FOLDER = Path(".snakemake/slurm_runs")
-# As Snakemake names its records: base64, in parts that fit in a file's name.
 RECORDS = Path(".snakemake/metadata")
-NAME_PART = 254
-COMMAND = "python workflow/scripts/settle_run.py"
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,19 @@ class Run:
     name: str  # the name of its jobs in Slurm
     results: str
     settings: str  # digest of config and code
+    snakefile: str
     configfiles: list[str]
     config: list[str]  # of the command line, KEY=VALUE
+    started: float  # seconds since 1970
     host: str
     pid: int
-    began: str  # the process's own start, in the kernel's ticks
+    process_started: float | None
 
     def lives(self) -> bool | None:
         """Say whether its process is there still; None where it was on another host."""
         if self.host != platform.node():
             return None
-        return _began(self.pid) == self.began
+        return process_start(self.pid) == self.process_started
 
     def note(self) -> None:
         """Write it down."""
@@ -53,31 +56,45 @@ class Run:
 
 
 def this_run(
-    log: Path, results: str, settings: str, configfiles: Iterable[str], config: Iterable[str]
+    name: str,
+    results: str,
+    settings: str,
+    snakefile: str,
+    configfiles: Iterable[object],
+    config: Iterable[str],
 ) -> Run:
-    """Return the run of this process, by its Snakemake log."""
-    found = re.search(r"SLURM run ID: (\S+)", Path(log).read_text())
-    if not found:
-        raise RuntimeError(
-            f"{log} does not tell the run's id: another version of the Slurm plugin?"
-        )
+    """Return the run of this process."""
     pid = os.getpid()
     return Run(
-        name=found[1],
-        results=str(Path(results).resolve()),
+        name=name,
+        results=str(Path(results).absolute()),
         settings=settings,
+        snakefile=str(snakefile),
         configfiles=list(map(str, configfiles)),
         config=list(config),
+        started=time.time(),
         host=platform.node(),
         pid=pid,
-        began=_began(pid) or "",
+        process_started=process_start(pid),
     )
 
 
 def unsettled(results: str | None = None) -> list[Run]:
-    """Return the runs that have not noted their end, of one results folder or of all."""
-    runs = [Run(**json.loads(file.read_text())) for file in sorted(FOLDER.glob("*.json"))]
-    return [run for run in runs if results is None or run.results == str(Path(results).resolve())]
+    """Return the runs that have not noted their end, of one results folder or of all.
+
+    Raises:
+        UserError: a note cannot be read.
+    """
+    runs = []
+    for file in sorted(FOLDER.glob("*.json")):
+        try:
+            runs.append(Run(**json.loads(file.read_text())))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{file.absolute()} is not the note of a run; when no job of that name is in "
+                "`squeue --me`, remove it"
+            ) from None
+    return [run for run in runs if results is None or run.results == str(Path(results).absolute())]
 
 
 def refusal(results: str) -> str | None:
@@ -85,21 +102,26 @@ def refusal(results: str) -> str | None:
     for run in unsettled(results):
         lives = run.lives()
         if lives:
-            continue  # Snakemake's own lock deals with it
-        where = "" if lives is False else f" on {run.host}"
+            return f"A run is at work here already (process {run.pid}); wait for it or stop it."
+        where, option = ("", "") if lives is False else (f" on {run.host}", " --process-is-gone")
+        folder, checkout = Path.cwd(), Path(run.snakefile).parent
+        enter = "" if folder == checkout else f"cd {folder} && "
+        script = "" if folder == checkout else f"{checkout}/"
+        command = f"{enter}python {script}workflow/scripts/settle_run.py"
         return (
             f"An earlier run here (process {run.pid}{where}) did not end by itself; its jobs may "
             "be at work still. Settle it first, then start again:\n"
-            f"  {COMMAND} wait      lets its jobs end\n"
-            f"  {COMMAND} cancel    stops them; what they have done so far is kept"
+            f"  {command} wait{option}      lets its jobs end\n"
+            f"  {command} cancel{option}    stops them; what they have done so far is kept"
         )
     return None
 
 
-def _began(pid: int) -> str | None:
+def process_start(pid: int) -> float | None:
+    """Return when a process started, which tells it from a later one of the same number."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (FileNotFoundError, ProcessLookupError):
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
         return None
 
 
@@ -108,19 +130,18 @@ def newer_than_record(file: Path) -> bool:
 
     Snakemake writes the record when a job has succeeded, so one that is older is of another job.
     """
+    # As Snakemake names its records: base64, in parts that fit in a file's name.
     name = base64.urlsafe_b64encode(str(file).encode()).decode()
-    parts = [name[start : start + NAME_PART] for start in range(0, len(name), NAME_PART)]
+    most = os.pathconf(".", "PC_NAME_MAX") - 1
+    parts = [name[start : start + most] for start in range(0, len(name), most)]
     record = RECORDS.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
     # A second for file systems that tell no fractions.
     return not record.exists() or file.stat().st_mtime > record.stat().st_mtime + 1
 
 
-def settings_digest(config: str, checkout: Path) -> str:
-    """Return a digest of the config and of all code that jobs run."""
-    digest = hashlib.sha256(config.encode())
-    folders = [checkout / "src", checkout / "workflow"]
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    for path in [checkout / "Snakefile", *sorted(found)]:
-        if path.suffix != ".pyc":
-            digest.update(path.read_bytes())
+def settings_digest(config: str, rules: Path) -> str:
+    """Return a digest of the config, of all code, and of the rules in a folder."""
+    digest = hashlib.sha256(f"{config} {whole_digest()}".encode())
+    for file in sorted(rules.glob("*.smk")):
+        digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from synthgap.config.site import Site
 from synthgap.errors import UserError
 
 log = logging.getLogger("synthgap")
@@ -18,6 +20,19 @@ log = logging.getLogger("synthgap")
 # A free node must be there within this time, or folders are not looked at from a node.
 PROBE_SECONDS = 20
 SITE = "config/site.yaml"
+# Snakemake's Slurm plugin looks at the queue every three minutes at least.
+FORGOTTEN_SECONDS = 200
+# What a node is asked to run: how many paths it has only to see, these, and folders to write in.
+PROBE = """
+n=$1; shift
+for path; do
+    [ -e "$path" ] || { echo "probe:missing $path"; exit; }
+    n=$((n - 1)); [ $n -lt 0 ] || continue
+    ( : > "$path/.synthgap-probe-$$" && rm "$path/.synthgap-probe-$$" ) 2> /dev/null ||
+        { echo "probe:unwritable $path"; exit; }
+done
+echo probe:ok
+"""
 
 
 class QueuedJob(NamedTuple):
@@ -34,6 +49,7 @@ class Request(NamedTuple):
     account: str | None
     partition: str | None
     qos: str | None
+    constraint: str | None
     gpus: str | None  # `1` or `h100:1`
     mem_mb: int | None
     minutes: int | None
@@ -47,6 +63,7 @@ class Request(NamedTuple):
             account=resources.get("slurm_account"),
             partition=resources.get("slurm_partition"),
             qos=resources.get("qos"),
+            constraint=resources.get("constraint"),
             gpus=(f"{model}:{gpus}" if model else str(gpus)) if gpus else None,
             mem_mb=resources.get("mem_mb"),
             minutes=resources.get("runtime"),
@@ -59,6 +76,7 @@ class Request(NamedTuple):
             "account": self.account,
             "partition": self.partition,
             "qos": self.qos,
+            "constraint": self.constraint,
             "gpus": self.gpus,
             "mem": self.mem_mb,
             "time": self.minutes,
@@ -81,7 +99,7 @@ def queued(run: str) -> list[QueuedJob]:
     """Return the jobs of one Snakemake run, by its id, that wait or run."""
     listed = _call("squeue", "--me", "--noheader", f"--name={run}", "--format=%i|%T|%k")
     if listed.returncode:
-        raise UserError(f"squeue does not answer: {listed.stderr.strip()}; try again later")
+        raise UserError(f"squeue does not answer ({listed.stderr.strip()}); try again later")
     return [QueuedJob(*line.split("|", 2)) for line in listed.stdout.splitlines()]
 
 
@@ -93,21 +111,33 @@ def cancel(run: str) -> None:
 
 
 def wait_until_gone(run: str, most_seconds: float = math.inf) -> bool:
-    """Wait until no job of a run waits or runs, or a time is over; return whether none is left."""
-    started = told = time.monotonic()
-    while jobs := queued(run):
+    """Wait until no job of a run waits or runs, or a time is over; return whether none is left.
+
+    Raises:
+        UserError: Slurm has not answered for five minutes.
+    """
+    started = answered = told = time.monotonic()
+    while True:
         now = time.monotonic()
+        try:
+            if not (jobs := queued(run)):
+                return True
+            answered = now
+        except UserError:
+            if now - answered > min(300, most_seconds):
+                raise
         if now - started > most_seconds:
             return False
         if now - told > 60:
             log.info("%d jobs left", len(jobs))
             told = now
         time.sleep(2)
-    return True
 
 
-def check_requests(rules: Mapping[Request, str]) -> None:
+def check_requests(rules: Mapping[Request, str], retries: int, site: Site) -> None:
     """Ask Slurm whether it would take jobs, without submitting any.
+
+    What it would refuse of the last retry, which asks for most, is only warned of.
 
     Args:
         rules: for each kind of request a rule that makes it.
@@ -116,29 +146,42 @@ def check_requests(rules: Mapping[Request, str]) -> None:
         UserError: with Slurm's words, the rule and what to change.
     """
     for request, rule in rules.items():
-        done = _call("sbatch", "--test-only", *request.options(), "--wrap=true")
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "error" in line or "fail" in line]
-            words = " ".join(lines or [done.stderr]).strip()
-            asked = " ".join(request.options())
+        if words := _refused(request):
             raise UserError(
-                f"Slurm would refuse the jobs of {rule} ({asked}):\n  {words}\n  "
-                + _advice(words, request)
+                f"Slurm would refuse the jobs of {rule} ({' '.join(request.options())}):\n"
+                f"  {words}\n  {_advice(words, request)}"
             )
+        last = request._replace(
+            mem_mb=_grown(request.mem_mb, retries, site.max_mem_mb),
+            minutes=_grown(request.minutes, retries, site.max_runtime),
+        )
+        if last != request and (words := _refused(last)):
+            log.warning(
+                "A job of %s that needs all retries would ask for %s MB and %s minutes, which "
+                "Slurm refuses (%s): set `max_mem_mb` and `max_runtime` in %s",
+                *(rule, last.mem_mb, last.minutes, words, SITE),
+            )
+    found = re.search(r"MinJobAge\s*=\s*(\d+)", _call("scontrol", "show", "config").stdout)
+    if found and int(found[1]) < FORGOTTEN_SECONDS:
+        log.warning(
+            "Slurm forgets jobs %s s after their end (MinJobAge), and Snakemake may miss that: if "
+            "it waits with no jobs in the queue, interrupt it and start it again",
+            found[1],
+        )
 
 
-def check_folders(requests: Iterable[Request], folders: Sequence[Path]) -> None:
-    """See from a node of each partition whether it can write folders and has this Python.
+def check_folders(kinds: Iterable[Request], written: Sequence[str], read: Sequence[str]) -> None:
+    """See from a node of each partition whether it sees folders and this Python, and can write.
 
     Where no node is free at once, a line in the log says that this was left out.
 
     Raises:
         UserError: a folder is missing or cannot be written, here or there.
     """
-    for folder in folders:
+    for folder in map(Path, written):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".synthgap-probe"
+            probe = folder / f".synthgap-probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -146,31 +189,19 @@ def check_folders(requests: Iterable[Request], folders: Sequence[Path]) -> None:
                 f"{folder} cannot be written ({error.strerror}): choose another folder with "
                 f"`results` in the config or `scratch` in {SITE}"
             ) from None
-    script = (
-        '[ -x "$1" ] || { echo "probe:missing $1"; exit 0; }; shift; '
-        'for f; do [ -d "$f" ] || { echo "probe:missing $f"; exit 0; }; '
-        '( : > "$f/.synthgap-probe-$$" && rm "$f/.synthgap-probe-$$" ) 2>/dev/null '
-        '|| { echo "probe:unwritable $f"; exit 0; }; done; echo probe:ok'
-    )
-    words = ["sh", "-c", script, "sh", sys.executable, *(str(f.resolve()) for f in folders)]
-    for partition, one in {request.partition: request for request in requests}.items():
+    # No `resolve`: a node may have the same path by another way.
+    here = [str(Path(path).absolute()) for path in [sys.executable, *read]]
+    there = [str(Path(path).absolute()) for path in written]
+    words = ["sh", "-c", PROBE, "sh", str(len(here)), *here, *there]
+    for partition, one in {kind.partition: kind for kind in kinds}.items():
         small = one._replace(gpus=None, mem_mb=100, minutes=1, cpus=1)
         where = f"a node of partition {partition}" if partition else "a node"
-        try:
-            done = _call(
-                "srun",
-                f"--immediate={PROBE_SECONDS}",
-                "--ntasks=1",
-                "--chdir=/",
-                *small.options(),
-                *words,
-                timeout=3 * PROBE_SECONDS,
-            )
-            found = re.search(r"^probe:(\w+) ?(.*)$", done.stdout, re.MULTILINE)
-        except subprocess.TimeoutExpired:
-            found = None
+        command = ["srun", f"--immediate={PROBE_SECONDS}", "--ntasks=1", "--chdir=/"]
+        done = _call(*command, *small.options(), *words, timeout=3 * PROBE_SECONDS)
+        found = re.search(r"^probe:(\w+) ?(.*)$", done.stdout, re.MULTILINE)
         if not found:
-            log.warning("no free node to look at the folders from %s; going on", where)
+            last = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+            log.warning("could not look at the folders from %s (%s); going on", where, last)
         elif found[1] != "ok":
             problem = "does not see" if found[1] == "missing" else "cannot write"
             raise UserError(
@@ -180,27 +211,41 @@ def check_folders(requests: Iterable[Request], folders: Sequence[Path]) -> None:
             )
 
 
+def _grown(first: int | None, retries: int, most: int | None) -> int | None:
+    return first and int(min(first * 2**retries, most or math.inf))
+
+
+def _refused(request: Request) -> str:
+    """Return Slurm's words where it would never take a job, else nothing."""
+    done = _call("sbatch", "--test-only", *request.options(), "--wrap=true")
+    if not done.returncode:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if "error" in line or "fail" in line]
+    words = " ".join(lines or [done.stderr]).strip()
+    if re.search(r"unable to contact|timed out|down, drained|socket", words, re.IGNORECASE):
+        log.warning("Slurm could not tell whether it would take the jobs: %s", words)
+        return ""
+    return words
+
+
 def _advice(words: str, request: Request) -> str:
     """Return what to change so that Slurm takes a job."""
-    words = words.lower()
-    if "account" in words:
-        accounts, partitions = _accounts(), _partitions()
-        if request.account not in accounts or request.partition in partitions:
-            return f"Set `account` in {SITE}; yours: {_listed(accounts)}"
-    if "qos" in words:
-        return f"Set `qos` in {SITE}"
-    if "partition" in words and "node configuration" not in words:
+    words, partitions = words.lower(), _partitions()
+    if request.partition and request.partition not in partitions:
         key = "gpu_partition" if request.gpus else "partition"
-        return f"Set `{key}` in {SITE}; there are: {_listed(_partitions())}"
-    if "time limit" in words:
-        return f"Set `max_runtime` in {SITE}; `sinfo -o '%P %l'` tells each partition's limit"
+        return f"Set `{key}` in {SITE}; there are: {_listed(partitions)}"
+    if "invalid account" in words:
+        return f"Set `account` in {SITE}; yours: {_listed(_accounts())}"
+    if "invalid qos" in words:
+        return f"Set `qos` in {SITE}; `sacctmgr show associations user=$USER format=qos%50` tells"
     if request.gpus:
-        models = _gpu_models(request.partition)
-        return (
-            f"Set `gpu_model` or `gpu_partition` in {SITE}; GPUs there: {_listed(models)}. "
-            "If the model is right, memory or CPUs are too many: set `max_mem_mb`"
-        )
-    return f"Set `max_mem_mb` in {SITE} to the memory of a node; `sinfo -o '%P %m %c'` tells it"
+        models, wanted = _gpu_models(request.partition), request.gpus.rpartition(":")[0]
+        if not models or (wanted and wanted not in models):
+            return f"Set `gpu_model` or `gpu_partition` in {SITE}; GPUs there: {_listed(models)}"
+    return (
+        f"Set `max_mem_mb` or `max_runtime` in {SITE} to what a node or your account has; "
+        "`sinfo -o '%P %m %c %l'` tells memory, CPUs and time limit of each partition"
+    )
 
 
 def _accounts() -> set[str]:
@@ -229,3 +274,5 @@ def _call(*command: str, timeout: float = 60) -> subprocess.CompletedProcess[str
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"no command {command[0]}")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} timed out")

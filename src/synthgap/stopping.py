@@ -47,6 +47,8 @@ def asked() -> bool:
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
     global _asked
+    if _asked:
+        return  # what ends already is not to be disturbed
     _asked = True
     if not _deferred:
         raise Stopped

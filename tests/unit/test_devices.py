@@ -72,9 +72,9 @@ def test_processes_side_by_side_take_a_gpu_each(tmp_path):
     assert devices._lock_one(["0", "1"]) == "0"
 
 
-def test_on_a_cluster_the_gpus_are_slurms_to_give(monkeypatch):
+def test_a_single_gpu_as_a_cluster_gives_it_needs_no_lock(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert devices.take_device(1) == "cuda"
     assert devices._held == []

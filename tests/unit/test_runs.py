@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from snakemake.persistence.file import FilePersistence
 
 from synthgap import runs
-
-LOG = "Building DAG of jobs...\nSLURM run ID: synthgap_1-2\nUsing shell: /bin/bash\n"
+from synthgap.errors import UserError
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Return the note of a run of this process, not yet written down."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "log").write_text(LOG)
-    return runs.this_run(tmp_path / "log", "results", "abc", [tmp_path / "a.yaml"], ["seed=1"])
+    return runs.this_run(
+        "synthgap_1-2", "results", "abc", tmp_path / "Snakefile", [tmp_path / "a.yaml"], ["seed=1"]
+    )
 
 
 @pytest.fixture
@@ -30,8 +31,7 @@ def ended():
     return process.pid
 
 
-def test_a_run_is_known_by_the_name_of_its_jobs(run):
-    assert run.name == "synthgap_1-2"
+def test_a_run_is_noted_by_its_results_and_forgotten(run):
     run.note()
     assert runs.unsettled("results") == [run]
     assert runs.unsettled("other") == []
@@ -39,22 +39,29 @@ def test_a_run_is_known_by_the_name_of_its_jobs(run):
     assert runs.unsettled() == []
 
 
-def test_a_run_at_work_is_left_to_snakemakes_lock(run):
+def test_a_run_at_work_keeps_others_out(run):
     run.note()
     assert run.lives()
-    assert runs.refusal("results") is None
+    assert "is at work here already" in runs.refusal("results")
+    assert runs.refusal("other") is None
 
 
 def test_a_run_that_was_killed_has_to_be_settled(run, ended):
     replace(run, pid=ended).note()
     refusal = runs.refusal("results")
-    assert "settle_run.py wait" in refusal
-    assert "settle_run.py cancel" in refusal
+    assert "  python workflow/scripts/settle_run.py wait " in refusal
+    assert "  python workflow/scripts/settle_run.py cancel " in refusal
     assert runs.refusal("other") is None
 
 
+def test_the_command_is_whole_where_snakemake_worked_elsewhere(run, ended):
+    replace(run, pid=ended, snakefile="/lab/synthgap/Snakefile").note()
+    command = f"cd {Path.cwd()} && python /lab/synthgap/workflow/scripts/settle_run.py wait"
+    assert command in runs.refusal("results")
+
+
 def test_another_process_with_the_same_pid_is_not_the_run(run):
-    replace(run, began="1").note()
+    replace(run, process_started=1.0).note()
     assert "settle_run.py" in runs.refusal("results")
 
 
@@ -63,6 +70,7 @@ def test_a_run_of_another_host_may_live_or_not(run):
     other.note()
     assert other.lives() is None
     assert "on login2" in runs.refusal("results")
+    assert "wait --process-is-gone" in runs.refusal("results")
 
 
 def test_the_note_is_plain_json(run):
@@ -73,29 +81,24 @@ def test_the_note_is_plain_json(run):
     assert noted["config"] == ["seed=1"]
 
 
-def test_a_log_without_a_run_id_is_a_bug_and_not_hidden(tmp_path):
-    (tmp_path / "log").write_text("nothing\n")
-    with pytest.raises(RuntimeError, match="does not tell the run's id"):
-        runs.this_run(tmp_path / "log", "results", "abc", [], [])
+@pytest.mark.parametrize("text", ["{}", "{", "[1]"])
+def test_a_note_that_cannot_be_read_is_named(run, text):
+    runs.FOLDER.mkdir(parents=True)
+    (runs.FOLDER / "x.json").write_text(text)
+    with pytest.raises(UserError, match=r"x\.json is not the note of a run"):
+        runs.unsettled()
 
 
-def test_settings_change_with_config_and_code_and_not_with_bytecode(tmp_path):
-    (tmp_path / "src").mkdir()
-    (tmp_path / "workflow").mkdir()
-    (tmp_path / "Snakefile").write_text("rule all:\n")
-    code = tmp_path / "src/a.py"
-    code.write_text("x = 1\n")
+def test_settings_change_with_config_and_rules(tmp_path):
+    (tmp_path / "a.smk").write_text("rule all:\n")
     before = runs.settings_digest("{}", tmp_path)
-    (tmp_path / "src/a.pyc").write_bytes(b"1")
     assert runs.settings_digest("{}", tmp_path) == before
     assert runs.settings_digest('{"seed": 1}', tmp_path) != before
-    code.write_text("x = 2\n")
+    (tmp_path / "a.smk").write_text("rule none:\n")
     assert runs.settings_digest("{}", tmp_path) != before
 
 
 def test_files_made_after_their_record_are_known(tmp_path, monkeypatch):
-    from snakemake.persistence.file import FilePersistence
-
     monkeypatch.chdir(tmp_path)
     keeper = object.__new__(FilePersistence)  # its names of records, and nothing else of it
     keeper._max_len = None

@@ -1,7 +1,7 @@
 """What jobs ask for, and what a run on a cluster is told where there is none."""
 
+import dataclasses
 import os
-import platform
 import re
 import shutil
 from pathlib import Path
@@ -111,9 +111,17 @@ def test_without_a_gpu_jobs_compute_on_the_cpu(finished):
 
 def test_a_run_that_was_killed_on_a_cluster_has_to_be_settled(checkout, monkeypatch):
     monkeypatch.chdir(checkout.folder)
-    here, no_process = str(checkout.folder / "results"), 2**22 + 1
-    runs.Run("synthgap_1", here, "abc", [], [], platform.node(), no_process, "1").note()
-    refused = checkout.snakemake("--cores", "1")
+    snakefile = str(checkout / "Snakefile")
+    killed = runs.this_run("synthgap_1", "results", "abc", snakefile, [], [])
+    dataclasses.replace(killed, pid=2**22 + 1).note()  # no process has this number
+    (checkout / IMAGES).unlink()
+
+    refused = checkout.snakemake("--cores", "1", IMAGES)
+
     assert refused.returncode == 1
-    assert "python workflow/scripts/settle_run.py wait" in refused.stdout
-    assert checkout.snakemake("--dry-run").returncode == 0
+    assert "error: An earlier run here" in refused.stdout
+    assert "  python workflow/scripts/settle_run.py wait" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert not (checkout / IMAGES).exists()
+    assert checkout.planned(IMAGES)["generate_images"] == 1
+    assert checkout.snakemake("--list-target-rules").returncode == 0

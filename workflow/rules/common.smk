@@ -31,7 +31,8 @@ os.environ.update(
     SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
 )
 # Snakemake takes PYTHONPATH away from jobs in conda environments, which do not hold the library.
-shell.prefix('set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; ')
+# A shell that stays must not die of the signal that its job is to heed.
+shell.prefix('trap : TERM; set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; ')
 
 ENVIRONMENT = f"{workflow.basedir}/envs/synthgap.yaml"
 RESULTS = CONFIG.results

@@ -23,6 +23,7 @@ def needs(mem_mb, minutes, gpu=None, cpus=None):
         "slurm_account": SITE.account,
         "slurm_partition": SITE.gpu_partition if gpu else SITE.partition,
         "qos": SITE.qos,
+        "constraint": SITE.constraint,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -53,47 +54,63 @@ def generator_mb(w):
 
 def settings():
     """A digest of config and code: jobs of another run had the same if this is equal."""
-    return runs.settings_digest(CONFIG.model_dump_json(), Path(workflow.basedir))
+    return runs.settings_digest(CONFIG.model_dump_json(), Path(workflow.basedir, "workflow/rules"))
 
 
-def begin_run(log):
+def begin_run():
     """Find out what would stop the jobs before any is submitted, and note the run."""
     kinds = {}
     for job in workflow.dag.needrun_jobs():
         if not job.is_local:
             kinds.setdefault(slurm.Request.of(dict(job.resources.items())), job.rule.name)
-    folders = [workflow.basedir, RESULTS, SCRATCH]
-    try:
-        slurm.require_slurm()
-        slurm.check_requests(kinds)
-        slurm.check_folders(kinds, list(map(Path, folders)))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    slurm.require_slurm()
+    if os.environ.get("SYNTHGAP_NO_CHECKS") != "1":
+        slurm.check_requests(kinds, retries=workflow.execution_settings.retries, site=SITE)
+        slurm.check_folders(kinds, written=[".", RESULTS, SCRATCH], read=[workflow.basedir])
     given = workflow.config_settings
-    runs.this_run(log, RESULTS, settings(), given.configfiles, given.config_args).note()
+    runs.this_run(
+        workflow.scheduler._executor.run_uuid,
+        RESULTS,
+        settings(),
+        workflow.main_snakefile,
+        given.configfiles,
+        given.config_args,
+    ).note()
 
 
-def end_run():
-    """Note that this run came to an end, good or bad, once none of its jobs is left."""
+def end_run(failed=False):
+    """Note that this run came to an end, once none of its jobs is left."""
     for run in runs.unsettled(RESULTS):
-        if run.pid == os.getpid() and slurm.wait_until_gone(run.name, most_seconds=60):
-            run.forget()
+        if run.pid == os.getpid() and run.lives():
+            try:
+                if failed:
+                    slurm.cancel(run.name)
+                if slurm.wait_until_gone(run.name, most_seconds=60):
+                    run.forget()
+            except UserError as error:
+                logger.warning(f"This run could not note its end: {error}")
 
 
 if workflow.is_main_process:
     if settling := os.environ.get("SYNTHGAP_SETTLING"):
         Path(settling).write_text(settings())
     elif not workflow.output_settings.dryrun and (reason := runs.refusal(RESULTS)):
-        sys.exit(reason)
+        # Snakemake's own lock may come first, and `onstart` then has no say.
+        print(reason, file=sys.stderr)
     if workflow.nodes is None and "gpu" not in workflow.global_resources:
         # One machine: one GPU job a GPU; without any, all jobs compute on the CPU.
         workflow.register_resource("gpu", len(visible_gpus()))
 
 
 onstart:
-    if workflow.executor_plugin.name == "slurm":
-        begin_run(Path(log[0]))
+    try:
+        if reason := runs.refusal(RESULTS):
+            raise UserError(reason)
+        if workflow.executor_plugin.name == "slurm":
+            begin_run()
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 onerror:
-    end_run()
+    end_run(failed=True)

@@ -12,7 +12,10 @@ from synthgap.config.sections import Count, FolderName, Section
 from synthgap.errors import UserError
 
 # Into sbatch's options as they are.
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,-]*$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", coerce_numbers_to_str=True)]
+# Slurm allows more, but Snakemake's plugin does not.
+Model = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+$", coerce_numbers_to_str=True)]
+Constraint = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,&|*()\[\]-]+$")]
 
 
 class Site(Section):
@@ -22,7 +25,8 @@ class Site(Section):
     partition: Word | None = Field(None, description="Slurm partition of jobs without a GPU")
     gpu_partition: Word | None = Field(None, description="Slurm partition of jobs with a GPU")
     qos: Word | None = Field(None, description="Slurm quality of service")
-    gpu_model: Word = Field(
+    constraint: Constraint | None = Field(None, description="Slurm node features to ask for")
+    gpu_model: Model = Field(
         "any", description="GPU model as Slurm names it; `any`, or `none` for all jobs on CPUs"
     )
     max_mem_mb: Count | None = Field(None, description="most memory a job may ask for, in MB")
@@ -52,7 +56,7 @@ def load_site(path: Path, overrides: object = None) -> Site:
             )
         # Snakemake leaves the values of a mapping on its command line as they were typed.
         typed = {
-            key: yaml.safe_load(value) if isinstance(value, str) else value
+            key: int(value) if str(value).isdecimal() else None if value == "null" else value
             for key, value in overrides.items()
         }
         raw, where = (raw or {}) | typed, f"{path} with --config site"
