@@ -5,6 +5,8 @@ from synthgap.devices import visible_gpus
 from synthgap.planning import memory
 
 GENERATOR_MB = {name: memory.generator_mb(CONFIG, name) for name in CONFIG.generators}
+# Where `settle_run.py` wants the digest of config and code, when it starts Snakemake.
+SETTLING = os.environ.get("SYNTHGAP_SETTLING")
 TRAINING_MB = memory.training_mb(CONFIG)
 
 
@@ -92,8 +94,8 @@ def end_run(failed=False):
 
 
 if workflow.is_main_process:
-    if settling := os.environ.get("SYNTHGAP_SETTLING"):
-        Path(settling).write_text(settings())
+    if SETTLING:
+        Path(SETTLING).write_text(settings())
     elif not workflow.output_settings.dryrun and (reason := runs.refusal(RESULTS)):
         # Snakemake's own lock may come first, and `onstart` then has no say.
         print(reason, file=sys.stderr)
@@ -104,7 +106,7 @@ if workflow.is_main_process:
 
 onstart:
     try:
-        if reason := runs.refusal(RESULTS):
+        if not SETTLING and (reason := runs.refusal(RESULTS)):
             raise UserError(reason)
         if workflow.executor_plugin.name == "slurm":
             begin_run()
