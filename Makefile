@@ -40,7 +40,7 @@ test: setup ## all tests
 
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
-	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster
+	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster --durations=40 --durations-min=5
 
 .PHONY: lint
 lint: setup ## style, types, workflow
