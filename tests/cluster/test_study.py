@@ -41,3 +41,18 @@ def test_jobs_that_need_a_gpu_had_one_and_no_others(finished):
 
 def test_nothing_is_left_to_do(finished):
     assert finished.planned("--profile", "slurm", config="small.yaml") == {}
+
+
+def test_short_jobs_that_need_a_gpu_can_share_a_job_and_its_gpu(checkout):
+    made = sorted((checkout / "results/predictions").rglob("*.parquet"))
+    assert len(made) == 4
+    before = [file.read_bytes() for file in made]
+    for file in made:
+        file.unlink()
+    targets = [str(file.relative_to(checkout.folder)) for file in made]
+    grouped = ["--groups", "evaluate_classifier=tests", "--group-components", "tests=4"]
+    in_turns = ["--resources", "gpu=1", "--set-resource-scopes", "gpu=local"]
+    done = checkout.start(*targets, *grouped, *in_turns).wait()
+    assert done.returncode == 0, done.output
+    assert done.output.count("has been submitted with SLURM jobid") == 1
+    assert [file.read_bytes() for file in made] == before

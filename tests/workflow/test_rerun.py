@@ -81,8 +81,15 @@ def test_moved_checkout_reruns_nothing(checkout, tmp_path):
 
 
 def test_options_that_shape_nothing_rerun_nothing(checkout):
-    checkout.edit("tiny.yaml", "checkpoint_seconds: 0", "checkpoint_seconds: 5\nscratch: elsewhere")
+    checkout.edit("tiny.yaml", "checkpoint_seconds: 0", "checkpoint_seconds: 5")
     assert checkout.planned() == {"write_report": 1}  # which shows the config
+
+
+def test_facts_of_the_site_rerun_nothing(checkout):
+    facts = "scratch: elsewhere\naccount: lab\ngpu_model: h100\nmax_mem_mb: 9000\n"
+    (checkout / "config/site.yaml").write_text(facts)
+    assert checkout.planned() == {}
+    assert checkout.planned("--profile", "slurm") == {}
 
 
 def test_changed_template_rewrites_the_report(checkout):
