@@ -34,6 +34,7 @@ def finished(cluster, tmp_path_factory):
     (folder / "config/site.yaml").write_text(SITE)
     done = checkout.start().wait()
     assert done.returncode == 0, done.output[-5000:]
+    checkout.note_allocations("write_report")  # now, as a test takes the cluster down
     return checkout
 
 

@@ -60,6 +60,7 @@ class OnCluster(Checkout):
 
     cluster: Cluster
     started: list[Started] = field(default_factory=list)
+    allocations: list[tuple[str, str]] = field(default_factory=list)
 
     @classmethod
     def copied(cls, folder: Path, cluster: Cluster) -> "OnCluster":
@@ -101,6 +102,22 @@ class OnCluster(Checkout):
         listed = self.cluster.run(["squeue", "--noheader", "--format=%i|%T|%N|%Z|%k"]).stdout
         rows = [line.split("|") for line in listed.splitlines()]
         return [row[:3] for row in rows if row[3] == str(self.folder) and what in row[4]]
+
+    def note_allocations(self, last_rule: str) -> None:
+        """Keep each job's rule and resources, as the accounting has them once it has the last."""
+        command = ["sacct", "--allusers", "--noheader", "--allocations", "--parsable2"]
+
+        def complete() -> bool:
+            listed = self.cluster.run([*command, "--format=WorkDir,Comment,AllocTRES"]).stdout
+            rows = [line.split("|") for line in listed.splitlines()]
+            self.allocations = [
+                (comment.removeprefix("rule_").split("_wildcards_")[0], resources)
+                for folder, comment, resources in rows
+                if folder == str(self.folder) and comment
+            ]
+            return any(rule == last_rule for rule, _ in self.allocations)
+
+        wait(complete, f"the accounting to know {last_rule}")
 
     def at_work(self, what: str) -> tuple[str, str]:
         """Wait until a job of a rule is in the midst of its work; return number and node."""

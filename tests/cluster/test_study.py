@@ -7,18 +7,6 @@ import pytest
 pytestmark = pytest.mark.cluster
 
 
-def allocations(checkout):
-    """Return rule and trackable resources of each job, as the accounting has them."""
-    command = ["sacct", "--allusers", "--noheader", "--allocations", "--parsable2"]
-    listed = checkout.cluster.run([*command, "--format=WorkDir,Comment,AllocTRES"]).stdout
-    rows = [line.split("|") for line in listed.splitlines()]
-    return [
-        (comment.removeprefix("rule_").split("_wildcards_")[0], resources)
-        for folder, comment, resources in rows
-        if folder == str(checkout.folder) and comment
-    ]
-
-
 def test_all_stages_ran_as_jobs_and_made_the_report(finished):
     assert (finished / "results/report.html").exists()
     facts = json.loads(
@@ -30,8 +18,8 @@ def test_all_stages_ran_as_jobs_and_made_the_report(finished):
 
 
 def test_jobs_that_need_a_gpu_had_one_and_no_others(finished):
-    with_gpu = {rule for rule, resources in allocations(finished) if "gres/gpu=1" in resources}
-    without = {rule for rule, resources in allocations(finished) if "gres/gpu" not in resources}
+    with_gpu = {rule for rule, given in finished.allocations if "gres/gpu=1" in given}
+    without = {rule for rule, given in finished.allocations if "gres/gpu" not in given}
     assert with_gpu == {
         "generate_images", "train_classifier", "evaluate_classifier", "extract_features",
     }  # fmt: skip
