@@ -1,7 +1,7 @@
 """Which device a job computes on, and which GPU of several is its own.
 
-A cluster gives each job its GPUs. On a machine without one, jobs that run side by side take a GPU
-each by a lock in the system's folder for temporary files.
+A cluster gives each job a GPU of its own. Where a job sees several, on one machine or inside an
+allocation, jobs that run side by side take one each by a lock in the folder for temporary files.
 """
 
 import fcntl

@@ -3,12 +3,12 @@
 import dataclasses
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from synthgap import runs
+from synthgap.devices import visible_gpus
 
 SLURM = ("sbatch", "scontrol", "sinfo", "squeue", "srun", "sacct", "scancel", "sacctmgr")
 MODEL = "results/classifiers/real/rgb/resnet/seed-0.safetensors"
@@ -105,7 +105,7 @@ def test_one_machine_runs_as_many_gpu_jobs_as_it_has_gpus(checkout, monkeypatch,
 
 def test_without_a_gpu_jobs_compute_on_the_cpu(finished):
     log = finished / "results/logs/train_classifier/real/rgb/resnet/0.log"
-    expected = 1 if shutil.which("nvidia-smi") else 0
+    expected = 1 if visible_gpus() else 0
     assert f"--gpus {expected}" in log.read_text()
 
 

@@ -5,9 +5,9 @@ from synthgap.devices import visible_gpus
 from synthgap.planning import memory
 
 GENERATOR_MB = {name: memory.generator_mb(CONFIG, name) for name in CONFIG.generators}
+TRAINING_MB = memory.training_mb(CONFIG)
 # Where `settle_run.py` wants the digest of config and code, when it starts Snakemake.
 SETTLING = os.environ.get("SYNTHGAP_SETTLING")
-TRAINING_MB = memory.training_mb(CONFIG)
 
 
 def needs(mem_mb, minutes, gpu=None, cpus=None):
