@@ -1,4 +1,4 @@
-"""A diffusers pipeline fetched from the Hugging Face hub, so that everything later runs offline."""
+"""Models fetched from the Hugging Face hub, so that everything later runs offline."""
 
 import errno
 import hashlib
@@ -7,10 +7,11 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthgap.errors import UserError, suggest
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:  # the hub's own library takes a while to import, and `slug` d
 
 log = logging.getLogger("synthgap")
 
-INDEX = "model_index.json"
-NO_PIPELINE = f"{{}} is no diffusers pipeline: it has no {INDEX}; give another model"
+Layout = Literal["pipeline", "model"]
+# The file that says what a folder holds: of diffusers, a folder a component; of transformers, one.
+INDEX = {"pipeline": "model_index.json", "model": "config.json"}
+WANTED = {"pipeline": "diffusers pipeline", "model": "model of transformers"}
 # What a component needs beside its weights: configurations, vocabularies, chat templates.
 TEXTS = {".bpe", ".jinja", ".json", ".model", ".spm", ".tiktoken", ".txt", ".vocab"}
 # The only names of weights that diffusers and transformers look for.
@@ -29,12 +32,39 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}")
 OTHER_WEIGHTS = re.compile(r"(\w+_)?model\b.*\.(bin|ckpt|pt|pth|msgpack|h5|onnx)")
 
 
+def is_folder(model: str) -> bool:
+    """Whether a model's name is a local folder; a hub id is `organisation/name`."""
+    return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
+
+
 def slug(model: str, revision: str | None) -> str:
     """Return a name for the model's folder: letters, digits, `.`, `_` and `-` only."""
     if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
         revision = revision[:8]
     parts = [*model.split("/"), *([revision] if revision else [])]
     return "--".join(re.sub(r"[^A-Za-z0-9._-]", "-", part) for part in parts)
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """What is to be downloaded: hub id, revision, variant of the weights, and layout."""
+
+    model: str
+    revision: str | None = None
+    variant: str | None = None
+    trust_remote_code: bool = False
+    layout: Layout = "pipeline"
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        variant = f"--{self.variant}" if self.variant else ""
+        return slug(self.model, self.revision) + variant + "--code" * self.trust_remote_code
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return " ".join(part for part in (self.model, self.variant) if part)
 
 
 def origin(folder: Path) -> str:
@@ -47,37 +77,42 @@ def origin(folder: Path) -> str:
 
 
 def check_access(
-    model: str, revision: str | None, *, endpoint: str | None = None
+    model: str,
+    revision: str | None,
+    *,
+    layout: Layout = "pipeline",
+    endpoint: str | None = None,
 ) -> dict[str, Any]:
-    """Ask the hub whether a pipeline may be downloaded, in a second and without doing so.
+    """Ask the hub whether a model may be downloaded, in a second and without doing so.
 
     Returns:
         `model`, `commit` and `gated`.
 
     Raises:
-        UserError: no such model, no access to it, no network, or not a pipeline.
+        UserError: no such model, no access to it, no network, or not of that layout.
     """
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
     with _plain_errors(model, revision, Path(), endpoint):
         info = HfApi(endpoint).model_info(model, revision=revision)
-        if INDEX not in {file.rfilename for file in info.siblings or ()}:
-            raise UserError(NO_PIPELINE.format(model))
+        _require_index(model, layout, {file.rfilename for file in info.siblings or ()})
         # Everyone may read a gated model's description; a file needs access.
-        get_hf_file_metadata(hf_hub_url(model, INDEX, revision=info.sha, endpoint=endpoint))
+        url = hf_hub_url(model, INDEX[layout], revision=info.sha, endpoint=endpoint)
+        get_hf_file_metadata(url)
     return {"model": model, "commit": info.sha, "gated": info.gated or False}
 
 
-def download_pipeline(
+def download_model(
     model: str,
     revision: str | None,
     variant: str | None,
     folder: Path,
     *,
+    layout: Layout = "pipeline",
     trust_remote_code: bool = False,
     endpoint: str | None = None,
 ) -> dict[str, Any]:
-    """Download the files that make `model` a pipeline folder, and no others, to `folder`.
+    """Download the files that make `model` a folder to load, and no others, to `folder`.
 
     Called again after an interruption, it goes on after the last whole file. Access is checked, and
     what to take is decided, before any weights are asked for; each file is compared with the size
@@ -88,6 +123,7 @@ def download_pipeline(
         revision: a branch, tag or commit; None for the main branch.
         variant: of the weights, such as `fp16`; a component without it gives its plain weights.
         folder: belongs to this download alone: other files in it are removed.
+        layout: `pipeline` for diffusers, `model` for a single model of transformers.
         trust_remote_code: also take, for later jobs to run, Python code that the model brings.
         endpoint: the hub's address; None for `HF_ENDPOINT`, or else https://huggingface.co.
 
@@ -95,22 +131,23 @@ def download_pipeline(
         `model`, `commit`, `license`, `gated`, `bytes` and `files`: name -> `bytes`, `sha256`.
 
     Raises:
-        UserError: no such model, no access to it, no network, or not a pipeline that can be used.
+        UserError: no such model, no access to it, no network, or not one that can be used.
     """
     from huggingface_hub import HfApi
 
     with _plain_errors(model, revision, folder, endpoint):
         info = HfApi(endpoint).model_info(model, revision=revision, files_metadata=True)
         repo = {file.rfilename: file for file in info.siblings or ()}
-        if INDEX not in repo:
-            raise UserError(f"{model} is no diffusers pipeline: it has no {INDEX}")
+        _require_index(model, layout, repo)
         for unusable in (folder / ".cache").rglob("*.incomplete"):  # left by SIGKILL
             unusable.unlink()
         where = {"repo_id": model, "revision": info.sha, "local_dir": folder, "endpoint": endpoint}
         # The hub lists a gated model's files to everyone; whether we may have them, only one tells.
-        files = {INDEX: _fetch(repo[INDEX], **where)}
-        index = json.loads((folder / INDEX).read_text())
+        name = INDEX[layout]
+        files = {name: _fetch(repo[name], **where)}
+        index = json.loads((folder / name).read_text()) if layout == "pipeline" else None
         names = _pick(model, index, sorted(repo), variant, trust_remote_code)
+        names = [other for other in names if other != name]
         sizes = {name: repo[name].size or 0 for name in names}
         missing = sum(size for name, size in sizes.items() if not (folder / name).is_file())
         if missing > shutil.disk_usage(folder).free:
@@ -133,26 +170,27 @@ def download_pipeline(
     }
 
 
-def _pick(
-    model: str, index: dict[str, Any], names: list[str], variant: str | None, code: bool
-) -> list[str]:
-    """Return those of a repository's file names that its components need, but for the index."""
-    lists = {key: entry for key, entry in index.items() if isinstance(entry, list)}
-    components = {key: e[0] for key, e in lists.items() if e and e[0] and not key.startswith("_")}
-    needed_code = [f"{name}/{module}.py" for name, module in components.items()]
-    if "_class_name" in lists:
-        needed_code.append(f"{index['_class_name'][0]}.py")
-    custom = [name for name in needed_code if name in names]
-    if custom and not code:
+def _require_index(model: str, layout: Layout, names: Container[str]) -> None:
+    if INDEX[layout] not in names:
         raise UserError(
-            f"{model} brings Python code of its own ({', '.join(custom)}), which is not run unless "
-            "`trust_remote_code: true` says so; read the code before"
+            f"{model} is no {WANTED[layout]}: it has no {INDEX[layout]}; give another model"
         )
+
+
+def _pick(
+    model: str, index: dict[str, Any] | None, names: list[str], variant: str | None, code: bool
+) -> list[str]:
+    """Return those of a repository's file names that its components need.
+
+    index: of a pipeline; None where the repository itself is the one component.
+    """
+    components, custom = _components(model, index, names, code) if index is not None else ([""], [])
     picked, variants = [name for name in custom if "/" not in name], set()
     for component in components:
         files = [Path(name) for name in names if Path(name).parent == Path(component)]
         if not files:
-            raise UserError(f"{model}: {INDEX} names `{component}`, but there is no such folder")
+            raise UserError(f"{model}: its index names `{component}`, but there is no such folder")
+        where = f"`{component}`" if component else "it"
         weights: dict[str | None, list[Path]] = {}
         for file in files:
             stem, *rest = SHARD.sub("", file.name).split(".")
@@ -164,13 +202,13 @@ def _pick(
         chosen = weights.get(variant) or weights.get(None) or []
         if not chosen and weights:
             raise UserError(
-                f"{model}: `{component}` has weights only of the variants "
+                f"{model}: {where} has weights only of the variants "
                 f"{', '.join(map(str, weights))}; set `variant` to one of them"
             )
         other = [file.name for file in files if OTHER_WEIGHTS.fullmatch(file.name)]
         if not chosen and other:
             raise UserError(
-                f"{model}: `{component}` has no safetensors weights but {other[0]}, and only "
+                f"{model}: {where} has no safetensors weights but {other[0]}, and only "
                 "safetensors are loaded, as other formats can run code"
             )
         # Where there are both one file and its shards, the file will do.
@@ -180,6 +218,24 @@ def _pick(
     if variant and variant not in variants:
         raise UserError(f"{model} has no variant `{variant}`{suggest(variant, sorted(variants))}")
     return picked
+
+
+def _components(
+    model: str, index: dict[str, Any], names: list[str], code: bool
+) -> tuple[list[str], list[str]]:
+    """Return the components of a pipeline, and the files with Python code of its own."""
+    lists = {key: entry for key, entry in index.items() if isinstance(entry, list)}
+    components = {key: e[0] for key, e in lists.items() if e and e[0] and not key.startswith("_")}
+    needed_code = [f"{name}/{module}.py" for name, module in components.items()]
+    if "_class_name" in lists:
+        needed_code.append(f"{index['_class_name'][0]}.py")
+    custom = [name for name in needed_code if name in names]
+    if custom and not code:
+        raise UserError(
+            f"{model} brings Python code of its own ({', '.join(custom)}), which is not run unless "
+            "`trust_remote_code: true` says so; read the code before"
+        )
+    return list(components), custom
 
 
 def _fetch(announced: "RepoSibling", **where: Any) -> dict[str, Any]:

@@ -113,3 +113,40 @@ def made_up_rows(
                 settings,
             )
     return rows
+
+
+def made_up_spectra(
+    generators: Sequence[tuple[str, float]] = DEMO,
+    x_name: str = "guidance scale",
+    frequencies: int = 16,
+) -> list[Row]:
+    """Power spectra: real images fall by 6 dB an octave, and later sources the more from there."""
+    rng = np.random.default_rng(1)
+    rows: list[Row] = []
+
+    def spectrum(test: str, excess: float, settings: dict[str, Any]) -> None:
+        for k in range(1, frequencies + 1):
+            place = np.log(k) / np.log(frequencies)
+            db = -10 - 20 * np.log10(k) + excess * place**2 + 0.05 * rng.standard_normal()
+            values = {"radial_power_db": (db, 0.2), "radial_power_db_sd": (4 + place, 0.15)}
+            for metric, (value, half) in values.items():
+                rows.append(
+                    Row(
+                        study="transfer",
+                        metric=metric,
+                        value=value,
+                        n=900,
+                        ci_low=value - half,
+                        ci_high=value + half,
+                        test_source=test,
+                        view="rgb",
+                        settings=settings | {"frequency": k, "window": "hann", "samples": 900},
+                    )
+                )
+
+    spectrum("real", 0.0, {})
+    for i, (generator, x) in enumerate(generators):
+        for prompts, shift in (("classname", -1.0), ("caption", 1.0)):
+            settings = {"generator": generator, "prompts": prompts, "x": x, "x_name": x_name}
+            spectrum(f"{generator}-{prompts}", shift - 4 * i / len(generators), settings)
+    return rows

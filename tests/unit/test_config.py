@@ -106,7 +106,11 @@ def test_schema_file_is_current():
             3.5,
             "views.low.half_width: input should be a valid integer",
         ),
-        (["views", "band", "high"], 1, "views.band: `low` (2) must be below `high` (1)"),
+        (
+            ["views", "band", "high"],
+            1,
+            "views.band: the lower end (2) must be below the upper one (1)",
+        ),
         (["views", "rgb"], {"kind": "center_crop", "size": 9}, "views.rgb: `rgb` is the images"),
         (
             ["classifiers", "resnet", "recipe"],
@@ -189,7 +193,100 @@ def test_half_precision_files_serve_half_precision_only():
     raw["generators"] = {"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "dtype": "float32"}}
     study = config.parse(raw)
     assert [study.generator_options(name)["variant"] for name in "ab"] == ["fp16", None]
-    assert study.download_name("a") != study.download_name("b")
+    assert [model.variant for model in study.hub_models.values()] == ["fp16", None]
+
+
+def with_view(**view):
+    raw = copy.deepcopy(DEFAULT) | {"views": DEFAULT["views"] | {"new": view}}
+    return config.parse(raw).view_options("new")
+
+
+@pytest.mark.parametrize(
+    ("view", "found"),
+    [
+        ({"kind": "low_pass", "nyquist": 0.2}, {"half_width": 3, "encode": "clip"}),
+        ({"kind": "high_pass", "nyquist": 0.2}, {"half_width": 3, "encode": "offset"}),
+        (
+            {"kind": "low_pass", "nyquist": 0.2, "settings": "code"},
+            {"half_width": 3, "encode": "minmax", "mask": "rectangle"},
+        ),
+        (
+            {"kind": "high_pass", "nyquist": 0.2, "settings": "code"},
+            {"half_width": 12, "encode": "minmax", "mask": "rectangle"},  # of 1 - 0.2
+        ),
+        ({"kind": "band_pass", "low": 0, "high": 9}, {"low": 0, "high": 9, "encode": "clip"}),
+        (
+            {"kind": "band_pass", "nyquist": [0.2, 0.5]},
+            {"low": 3, "high": 8, "encode": "offset"},
+        ),
+        ({"kind": "random_crops", "size": 16}, {"count": 4, "codec": "webp"}),
+    ],
+)
+def test_views_resolve_to_pixels_and_encodings(view, found):
+    options = with_view(**view)
+    assert options == options | found
+    assert not {"nyquist", "settings"} & options.keys()
+
+
+def test_the_code_of_paper_a_at_its_own_size():
+    raw = copy.deepcopy(DEFAULT) | {"views": DEFAULT["views"]}
+    raw["real"] = raw["real"] | {"image_size": 256}
+    for kind, half_width in (("low_pass", 12), ("high_pass", 115)):
+        raw["views"] = raw["views"] | {
+            kind: {"kind": kind, "nyquist": 0.1, "settings": "code"},
+        }
+        assert config.parse(raw).view_options(kind)["half_width"] == half_width
+
+
+def test_depth_models_come_from_presets_the_hub_and_folders(tmp_path):
+    options = with_view(kind="depth")
+    assert options["model"] == "depth-anything/Depth-Anything-V2-Large-hf"
+    assert options["input_size"] == 518
+    assert "threads" not in options
+    assert with_view(kind="depth", model="lab/depth", revision="abc")["revision"] == "abc"
+    (tmp_path / "config.json").write_text("{}")
+    raw = copy.deepcopy(DEFAULT)
+    raw["views"] |= {"hub": {"kind": "depth"}, "own": {"kind": "depth", "model": str(tmp_path)}}
+    study = config.parse(raw)
+    assert set(study.depth_views) == {"hub", "own"}
+    [download] = study.hub_models.values()
+    assert download.layout == "model"
+    assert download.name == "depth-anything--Depth-Anything-V2-Large-hf"
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ({"kind": "low_pass"}, "give either `half_width` or `nyquist`"),
+        ({"kind": "low_pass", "half_width": 3, "nyquist": 0.1}, "give either"),
+        ({"kind": "low_pass", "nyquist": 0.01}, "under one pixel at a side of 32"),
+        ({"kind": "low_pass", "nyquist": 1.5}, "views.new.nyquist: input should be less"),
+        ({"kind": "high_pass", "half_width": 3, "codec": "jpeg"}, "views.new.codec: input should"),
+        ({"kind": "high_pass", "half_width": 3, "settings": "code"}, "takes `nyquist` alone"),
+        ({"kind": "high_pass", "nyquist": 1.0, "settings": "code"}, "which is 0 here"),
+        ({"kind": "band_pass", "low": 9, "high": 4}, "the lower end (9) must be below the upper"),
+        ({"kind": "band_pass", "nyquist": [0.5, 0.2]}, "the lower end (0.5) must be below"),
+        ({"kind": "band_pass", "nyquist": [0.5, 0.51]}, "is an empty band at a side of 32"),
+        ({"kind": "band_pass", "low": 2}, "give either `low` and `high`, or `nyquist`"),
+        ({"kind": "band_pass", "low": 2, "high": 17}, "17 is beyond Nyquist, 16 here"),
+        ({"kind": "random_crops", "size": 33}, "size 33 is larger than the image, 32"),
+        ({"kind": "depth", "model": "depth-anything-v3"}, "no depth model `depth-anything-v3`"),
+        ({"kind": "depth", "model": "./nothing"}, "is no model folder: it has no config.json"),
+        ({"kind": "depth", "input_size": 500}, "multiple of 14"),
+        ({"kind": "depth", "normalise": "metric"}, "`max_depth` is needed with"),
+        ({"kind": "depth", "max_depth": 20.0}, "`max_depth` is needed with"),
+        ({"kind": "depth", "bits": 16, "codec": "webp"}, "16 bits need `codec: png`"),
+        (
+            {"kind": "depth", "estimator": "distance-transform", "input_size": 518},
+            "`input_size` is of the estimator depth-anything",
+        ),
+    ],
+)
+def test_views_that_cannot_be_are_refused_in_one_line(view, said):
+    with pytest.raises(UserError) as caught:
+        with_view(**view)
+    [_, line] = str(caught.value).splitlines()
+    assert said in line
 
 
 def test_missing_key_is_named():

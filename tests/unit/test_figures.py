@@ -2,13 +2,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_up_metrics import made_up_rows
+from made_up_metrics import made_up_rows, made_up_spectra
 
 from synthgap.errors import UserError
 from synthgap.figures import (
     data,
     density_coverage,
     distinguish,
+    power_spectrum,
     style,
     transfer_asymmetry,
     transfer_by_generator,
@@ -118,6 +119,56 @@ def test_distinguish_draws_the_table():
     axes = distinguish.draw(TABLE).axes[0]
     for name in [*NAMES, "real"]:
         assert point(axes, name)[0] == value("top1_accuracy", "real", name, study="distinguish")
+
+
+def spectrum_of(rows, source, metric="radial_power_db"):
+    found = {
+        row.settings["frequency"]: row
+        for row in rows
+        if (row.metric, row.test_source) == (metric, source)
+    }
+    return np.array([found[k].value for k in sorted(found)])
+
+
+def line_of(axes, gid):
+    (line,) = [line for line in axes.lines if line.get_gid() == gid]
+    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+
+
+def test_power_spectrum_draws_the_table():
+    rows = made_up_spectra()
+    left, right = power_spectrum.draw(to_table([*ROWS, *rows])).axes
+    real = spectrum_of(rows, "real")
+    for name in {row.test_source for row in rows} - {"real"}:
+        frequencies, power = line_of(left, name)
+        np.testing.assert_array_equal(frequencies, np.arange(1, 17))
+        np.testing.assert_array_equal(power, spectrum_of(rows, name))
+        np.testing.assert_allclose(line_of(right, name)[1], spectrum_of(rows, name) - real)
+    np.testing.assert_array_equal(line_of(left, "real")[1], real)
+    # Half-widths of 0.2 on either side add in quadrature.
+    band = right.collections[0].get_paths()[0].vertices[:, 1]
+    first = line_of(right, right.lines[1].get_gid())[1]
+    assert band.min() >= (first - 0.2 * 2**0.5).min() - 1e-9
+    assert band.max() == pytest.approx((first + 0.2 * 2**0.5).max())
+
+
+def test_power_spectrum_of_many_generators_is_told_by_shade():
+    spectra = made_up_spectra(MANY, "release date", frequencies=128)
+    table = to_table([*made_up_rows(MANY, "release date"), *spectra])
+    figure = power_spectrum.draw(table)
+    assert len(figure.axes) == 4  # two panels, and a colour bar a kind of prompt
+    assert figure.axes[2].get_ylabel() or figure.axes[3].get_ylabel()
+    assert style.svg(figure) == style.svg(power_spectrum.draw(table))
+
+
+def test_power_spectrum_names_what_is_missing():
+    rows = made_up_spectra()
+    for gone in ("real", "flow-g2-caption"):
+        left = [r for r in rows if r.test_source != gone or r.settings["frequency"] != 3]
+        with pytest.raises(UserError, match=f"no power at frequency 3.*{gone}"):
+            power_spectrum.draw(to_table([*ROWS, *left]))
+    with pytest.raises(UserError, match="metrics table: no power spectrum"):
+        power_spectrum.draw(TABLE)
 
 
 @pytest.mark.parametrize("figure", FIGURES)

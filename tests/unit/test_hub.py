@@ -17,7 +17,7 @@ import pytest
 from fake_hub import COMMIT, FakeHub, Repo
 from synthgap import hub as synthgap_hub
 from synthgap.errors import UserError
-from synthgap.hub import download_pipeline, slug
+from synthgap.hub import check_access, download_model, slug
 
 SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "download_model.py"
 MODEL = "lab/tiny"
@@ -92,7 +92,7 @@ def change_index(repo, **entries):
 
 def download(hub, folder, variant=None, revision=None, model=MODEL, **options):
     folder.mkdir(exist_ok=True)
-    return download_pipeline(model, revision, variant, folder, endpoint=hub.endpoint, **options)
+    return download_model(model, revision, variant, folder, endpoint=hub.endpoint, **options)
 
 
 def content(folder):
@@ -394,7 +394,7 @@ def test_file_in_the_users_own_cache_is_not_downloaded(repo, tmp_path):
 def command(tmp_path, *options):
     return [
         sys.executable, SCRIPT, "--model", MODEL, "--scratch", tmp_path / "scratch",
-        "--pipeline", tmp_path / "pipeline", "--facts", tmp_path / "facts.json",
+        "--folder", tmp_path / "pipeline", "--facts", tmp_path / "facts.json",
         "--log", tmp_path / "log", *options,
     ]  # fmt: skip
 
@@ -489,3 +489,37 @@ def test_naming_a_model_takes_no_heavy_library():
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0
     assert done.stdout.strip() == b""
+
+
+@pytest.fixture
+def single(tmp_path):
+    """A repository of one transformers model, with its weights in several formats."""
+    folder = tmp_path / "single"
+    for name in (
+        "config.json", "preprocessor_config.json", "model.safetensors", "pytorch_model.bin",
+        "README.md", ".gitattributes", "onnx/model.onnx", "checkpoint-7/model.safetensors",
+    ):  # fmt: skip
+        add(folder, name)
+    return Repo(folder)
+
+
+def test_a_single_model_is_its_configuration_and_safetensors(single, tmp_path):
+    with FakeHub(lab__tiny=single) as hub:
+        assert check_access(MODEL, None, layout="model", endpoint=hub.endpoint)["commit"] == COMMIT
+        facts = download(hub, tmp_path / "out", layout="model")
+        said = refusal(hub, tmp_path / "other")
+    expected = {"config.json", "preprocessor_config.json", "model.safetensors"}
+    assert content(tmp_path / "out").keys() == facts["files"].keys() == expected
+    assert said == (
+        f"{MODEL} is no diffusers pipeline: it has no model_index.json; give another model"
+    )
+
+
+def test_a_single_model_without_safetensors_is_refused(single, tmp_path, repo):
+    (single.folder / "model.safetensors").unlink()
+    with FakeHub(lab__tiny=single) as hub:
+        said = refusal(hub, tmp_path / "out", layout="model")
+    assert "it has no safetensors weights but pytorch_model.bin" in said
+    with FakeHub(lab__tiny=repo) as hub:
+        said = refusal(hub, tmp_path / "out2", layout="model")
+    assert "is no model of transformers: it has no config.json" in said

@@ -8,6 +8,7 @@ import yaml
 
 from synthgap.config import parse
 from synthgap.config.generators import presets
+from synthgap.config.views import depth_models
 from synthgap.planning.plan import Measured, Plan, Row, speeds, wall_hours
 
 STUDY = yaml.safe_load(
@@ -34,6 +35,19 @@ def test_every_preset_has_a_speed_with_its_source():
             assert entry["images_per_second"] > 0
             assert len(entry["source"]) > 10
             assert entry["device"]
+
+
+def test_depth_costs_the_pixels_of_the_networks_input():
+    known = speeds()["estimate_depth"]
+    assert known.keys() == depth_models().keys()
+    rows = planned({"g": {"preset": "sdxl"}})
+    depth = rows["estimate_depth", "depth"]
+    assert depth.images == 120_000 + 2 * 200 * 600
+    speed = known["depth-anything-v2-large"]["images_per_second"]
+    assert depth.hours == pytest.approx(depth.images / speed / 3600)
+    small = STUDY["views"] | {"depth": {"kind": "depth", "input_size": 252}}
+    smaller = planned({"g": {"preset": "sdxl"}}, views=small)["estimate_depth", "depth"]
+    assert smaller.hours == pytest.approx(depth.hours * (252 / 518) ** 2)
 
 
 def test_hours_scale_with_steps_and_pixels():
@@ -103,7 +117,10 @@ def test_guidance_takes_a_second_pass():
 
 def test_one_download_for_two_generators_of_a_model():
     rows = planned({"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "guidance_scale": 9.0}})
-    [download] = [row for (stage, _), row in rows.items() if stage == "download_model"]
+    downloads = [row for (stage, _), row in rows.items() if stage == "download_model"]
+    [download, depth] = downloads
+    assert depth.what == "depth-anything/Depth-Anything-V2-Large-hf"
+    assert depth.gb == depth_models()["depth-anything-v2-large"].download_gb
     assert download.what == "stabilityai/stable-diffusion-xl-base-1.0 fp16"
     assert download.gb == presets()["sdxl"].download_gb
     [gated] = [

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgap.errors import UserError
-from synthgap.views.frequency import band_pass, half_width_from_nyquist, high_pass, low_pass
+from synthgap.views.cutoff import half_width_from_nyquist
+from synthgap.views.frequency import band_pass, high_pass, low_pass
 from synthgap.views.quantise import to_uint8
 
 SIZES = [(16, 16), (15, 15), (16, 11), (9, 20), (2, 2), (3, 5)]
@@ -54,6 +55,26 @@ def test_equals_the_fft_route_at_every_half_width(size, mask_shape, mask):
             expected = fft_reference(images, mask(size, r) - mask(size, low))
             band = band_pass(images, low, r, mask_shape=mask_shape)
             np.testing.assert_allclose(band, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(96, 96), (97, 103), (100, 90)])
+def test_both_ways_to_filter_equal_the_fft_route_at_real_sizes(size):
+    """Matrix products up to 40, transforms above."""
+    images = random_images((1, *size, 3))
+    for r in (1, 2, 17, 39, 40, 41, min(size) // 2 - 1, min(size) // 2):
+        expected = fft_reference(images, box(size, r))
+        np.testing.assert_allclose(low_pass(images, r), expected, atol=1e-5)
+        if r > 2:
+            expected = expected - fft_reference(images, box(size, 2))
+            np.testing.assert_allclose(band_pass(images, 2, r), expected, atol=1e-5)
+
+
+def test_a_transposed_image_gives_the_transposed_result():
+    images = random_images((1, 30, 44, 3))
+    turned = np.swapaxes(images, 1, 2)
+    np.testing.assert_allclose(
+        np.swapaxes(low_pass(turned, 7), 1, 2), low_pass(images, 7), atol=1e-5
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -126,6 +147,12 @@ def test_the_input_is_left_alone():
     np.testing.assert_array_equal(images, before)
 
 
+def test_views_of_an_image_need_not_lie_in_a_row():
+    images = random_images((2, 24, 24, 3))
+    for other in (images[:, ::-1], images[..., ::-1], images[:, ::2, ::2], images[::-1]):
+        np.testing.assert_array_equal(low_pass(other, 5), low_pass(other.copy(), 5))
+
+
 def test_no_images_give_no_images():
     assert low_pass(np.zeros((0, 8, 8, 3), np.float32), 2).shape == (0, 8, 8, 3)
 
@@ -181,10 +208,19 @@ def test_clip_rounds_and_counts_what_does_not_fit():
     assert clipped == 2  # -0.001 and 1.001 round to levels that exist
 
 
-def test_offset_puts_zero_in_the_middle():
-    stored, clipped = to_uint8(as_image(-0.6, -0.5, 0, 0.25, 0.5, 0.6), "offset")
-    np.testing.assert_array_equal(stored.ravel(), [0, 0, 128, 191, 255, 255])
+def test_offset_puts_zero_on_a_level_of_the_middle():
+    stored, clipped = to_uint8(as_image(-0.6, -0.5, 0, 1e-4, -1e-4, 0.25, 0.49, 0.6), "offset")
+    np.testing.assert_array_equal(stored.ravel(), [0, 0, 128, 128, 128, 192, 253, 255])
     assert clipped == 2
+
+
+def test_any_value_can_be_white():
+    for mode in ("clip", "offset", "minmax"):
+        images = random_images((2, 5, 6, 3)) - 0.5
+        by_one, _ = to_uint8(images, mode)
+        by_levels, _ = to_uint8(images * np.float32(255), mode, white=255)
+        assert abs(by_one.astype(int) - by_levels).max() <= 1
+        assert (by_one == by_levels).mean() > 0.98
 
 
 def test_minmax_stretches_each_channel_of_each_image():

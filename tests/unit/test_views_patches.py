@@ -80,11 +80,13 @@ def test_center_crop():
 
 def test_random_crops_lie_everywhere_in_the_image():
     images = numbered_images(1, 7, 9)
-    crops = random_crops(images, 4, 600, [5])
+    crops, places = random_crops(images, 4, 600, [5])
     assert crops.shape == (1, 600, 4, 4, 1)
+    assert places.shape == (1, 600, 2)
     corners = set()
-    for crop in crops[0]:
+    for crop, place in zip(crops[0], places[0].tolist(), strict=True):
         top, left = divmod(int(crop[0, 0, 0]), 9)
+        assert place == [top, left]
         np.testing.assert_array_equal(crop, images[0, top : top + 4, left : left + 4])
         corners.add((top, left))
     assert corners == {(top, left) for top in range(4) for left in range(6)}
@@ -92,10 +94,10 @@ def test_random_crops_lie_everywhere_in_the_image():
 
 def test_random_crops_depend_on_the_image_and_its_seed_alone():
     images = np.repeat(numbered_images(1, 16, 16), 2, axis=0)
-    crops = random_crops(images, 5, 4, [8, 9])
+    crops, _ = random_crops(images, 5, 4, [8, 9])
     assert (crops[0] != crops[1]).any()
-    np.testing.assert_array_equal(random_crops(images[1:], 5, 4, [9])[0], crops[1])
-    np.testing.assert_array_equal(random_crops(images, 5, 2, [8, 9]), crops[:, :2])
+    np.testing.assert_array_equal(random_crops(images[1:], 5, 4, [9])[0][0], crops[1])
+    np.testing.assert_array_equal(random_crops(images, 5, 2, [8, 9])[0], crops[:, :2])
 
 
 @pytest.mark.parametrize("size", [0, -2, 9])

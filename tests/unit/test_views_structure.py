@@ -1,14 +1,18 @@
-"""Structure estimators and the choice of ink."""
-
-import sys
-import types
+"""Structure estimators, how maps become levels, and the choice of ink."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from synthgap.errors import UserError
-from synthgap.views import structure
-from synthgap.views.structure import estimate, grey_levels, ink_mask, otsu_threshold
+from synthgap.views.distance_transform import (
+    distance_transform,
+    grey_levels,
+    ink_mask,
+    otsu_threshold,
+)
+from synthgap.views.structure import make_view, to_levels
 
 
 def grey_images(*greys):
@@ -59,26 +63,24 @@ def test_ink_is_the_side_with_less_of_the_border():
 
 
 def test_distance_transform_of_a_square():
-    (estimated,) = estimate(grey_images(square(side=9, inner=5)), "distance-transform")
+    (estimated,) = distance_transform(grey_images(square(side=9, inner=5)))
     expected = np.zeros((9, 9))
     for depth in range(3):  # rings of the square, 1 to 3 px from the background
-        expected[2 + depth : 7 - depth, 2 + depth : 7 - depth] = (depth + 1) / 3
+        expected[2 + depth : 7 - depth, 2 + depth : 7 - depth] = depth + 1
     np.testing.assert_allclose(estimated, expected, atol=1e-6)
     assert estimated.dtype == np.float32
 
 
 def test_contrast_and_polarity_do_not_matter():
-    maps = estimate(
-        grey_images(square(), square(ink=90, ground=60), square(ink=0, ground=255)),
-        "distance-transform",
+    maps = distance_transform(
+        grey_images(square(), square(ink=90, ground=60), square(ink=0, ground=255))
     )
-    assert maps.max() == 1
     np.testing.assert_array_equal(maps[0], maps[1])
     np.testing.assert_array_equal(maps[0], maps[2])
 
 
-def test_a_constant_image_becomes_zeros():
-    maps = estimate(grey_images(np.full((8, 8), 255), np.zeros((8, 8))), "distance-transform")
+def test_a_constant_image_gives_zeros():
+    maps = distance_transform(grey_images(np.full((8, 8), 255), np.zeros((8, 8))))
     assert maps.shape == (2, 8, 8)
     assert not maps.any()
 
@@ -90,46 +92,48 @@ def test_grey_levels():
     np.testing.assert_array_equal(grey_levels(greys), greys[..., 0])
 
 
-@pytest.fixture
-def ramp_estimator(monkeypatch):
-    """An estimator in a module of its own, which is not imported before it is asked for."""
-    module = types.ModuleType("heavy_estimator")
-
-    def ramp(images, scale=1.0):
-        rows = np.arange(images.shape[1], dtype=float)[None, :, None]
-        return scale * np.broadcast_to(rows - 5, images.shape[:3])
-
-    module.ramp = ramp
-    monkeypatch.setitem(sys.modules, "heavy_estimator", module)
-    monkeypatch.setitem(structure.ESTIMATORS, "ramp", "heavy_estimator:ramp")
-
-
-def test_any_range_is_stretched(ramp_estimator):
-    maps = estimate(np.zeros((2, 5, 3, 3), np.uint8), "ramp", scale=7.0)
-    np.testing.assert_allclose(maps[1, :, 0], [0, 0.25, 0.5, 0.75, 1], atol=1e-6)
-
-
-def test_unknown_options_and_bad_maps_are_refused(ramp_estimator):
-    images = np.zeros((1, 5, 3, 3), np.uint8)
-    with pytest.raises(UserError, match=r"'ramp'.*'size'"):
-        estimate(images, "ramp", size=3)
-    with pytest.raises(UserError, match="NaN or infinity"):
-        estimate(images, "ramp", scale=np.nan)
-    with pytest.raises(UserError, match=r"'distance-transform'.*'size'"):
-        estimate(images, "distance-transform", size=3)
+@settings(max_examples=40, deadline=None)
+@given(
+    low=st.floats(-100, 100),
+    span=st.floats(1e-3, 1e3),
+    bits=st.sampled_from([8, 16]),
+    seed=st.integers(0, 99),
+)
+def test_each_map_is_stretched_by_its_own_range(low, span, bits, seed):
+    shares = np.random.default_rng(seed).random((2, 5, 6))
+    shares[:, 0, 0], shares[:, 0, 1] = 0, 1
+    maps = (low + span * shares).astype(np.float32)
+    levels, counts = to_levels(maps, bits=bits)
+    top = 2**bits - 1
+    assert levels.dtype == (np.uint8 if bits == 8 else np.uint16)
+    exact = maps.astype(float) - maps.min(axis=(1, 2), keepdims=True)
+    exact *= top / exact.max(axis=(1, 2), keepdims=True)
+    assert np.abs(levels - exact).max() <= 0.5 + 1e-3 * top
+    assert (levels.min(axis=(1, 2)) == 0).all()
+    assert (levels.max(axis=(1, 2)) == top).all()
+    assert counts == {"constant_maps": 0, "clipped_values": 0}
 
 
-def test_unknown_estimators_are_refused_with_a_suggestion():
-    with pytest.raises(UserError, match="did you mean `distance-transform`"):
-        estimate(np.zeros((1, 5, 5, 3), np.uint8), "distance_tranform")
+def test_constant_maps_become_zeros_and_are_counted():
+    maps = np.stack([np.full((4, 5), 7.0), np.zeros((4, 5)), np.eye(4, 5)]).astype(np.float32)
+    levels, counts = to_levels(maps)
+    assert not levels[:2].any()
+    assert levels[2].max() == 255
+    assert counts["constant_maps"] == 2
 
 
-def test_other_images_are_refused():
-    with pytest.raises(UserError, match=r"uint8 \(N, H, W, 3\)"):
-        estimate(np.zeros((1, 5, 5, 3), np.float32), "distance-transform")
-    with pytest.raises(UserError, match=r"uint8 \(N, H, W, 3\)"):
-        estimate(np.zeros((1, 5, 5), np.uint8), "distance-transform")
+def test_a_metric_range_is_kept_and_what_lies_outside_is_counted():
+    maps = np.array([[[0, 5, 10, 20, 21, -1]]], np.float32)
+    levels, counts = to_levels(maps, "metric", max_depth=20.0)
+    np.testing.assert_array_equal(levels.ravel(), [0, 64, 128, 255, 255, 0])
+    assert counts == {"constant_maps": 0, "clipped_values": 2}
+    levels, _ = to_levels(maps, "metric", max_depth=20.0, bits=16)
+    np.testing.assert_array_equal(levels.ravel(), [0, 16384, 32768, 65535, 65535, 0])
+    with pytest.raises(UserError, match="max_depth"):
+        to_levels(maps, "metric")
 
 
-def test_no_images_give_no_maps():
-    assert estimate(np.zeros((0, 5, 4, 3), np.uint8), "distance-transform").shape == (0, 5, 4)
+def test_maps_that_are_not_finite_are_refused():
+    view = make_view({"kind": "depth", "estimator": "odd"}, lambda images: images[..., 0] * np.nan)
+    with pytest.raises(UserError, match="'odd' returned NaN or infinity"):
+        view(np.zeros((1, 5, 5, 3), np.uint8), [0])

@@ -52,13 +52,17 @@ FIGURES = [
     "density_coverage",
     "transfer_asymmetry",
     "distinguish",
+    "power_spectrum",
 ]
-HUB_MODELS = {
-    CONFIG.download_name(name): name
-    for name, generator in CONFIG.generators.items()
-    if generator.hub_model
-}
+HUB_MODELS = CONFIG.hub_models
 SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
+# Whose views are looked at: a few, since thousands of shards may be a source's.
+SHOWN_GENERATORS = [list(CONFIG.generators)[0], list(CONFIG.generators)[-1]]
+SHOWN_SOURCES = ["real"] + [
+    source
+    for source, (generator, kind) in CONFIG.sources.items()
+    if generator in SHOWN_GENERATORS and kind == CONFIG.synthetic.prompts[0]
+]
 
 
 def any_of(names):
@@ -71,7 +75,8 @@ wildcard_constraints:
     dataset=any_of(SOURCES + PAIRS),
     split=any_of(SPLITS),
     view=any_of(["rgb", *CONFIG.views]),
-    derived=any_of(CONFIG.views) or "-",
+    derived=any_of(set(CONFIG.views) - set(CONFIG.depth_views)) or "-",
+    depth=any_of(CONFIG.depth_views) or "-",
     pattern=any_of(CONFIG.composites) or "-",
     classifier=any_of(CONFIG.classifiers),
     hub=any_of(HUB_MODELS) or "-",
@@ -106,30 +111,42 @@ def pipeline_of(name):
     if generator.trained:
         return f"{RESULTS}/models/{generator.trained}"
     if generator.hub_model:
-        return f"{CONFIG.downloads_folder}/{CONFIG.download_name(name)}"
+        return f"{CONFIG.downloads_folder}/{CONFIG.hub_model(name).name}"
     return generator.model
 
 
 def pipeline_files(name):
-    """What is in a local pipeline folder: a folder's own time does not tell of its files."""
     folder = pipeline_of(name)
-    if folder != CONFIG.generators[name].model:
-        return []
+    return files_of(folder) if folder == CONFIG.generators[name].model else []
+
+
+def files_of(folder):
+    """What is in a folder of the user's: its own time does not tell of its files."""
     return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
 
 
-def model_options(name):
-    generator = CONFIG.resolved(name)
-    revision = [f"--revision {generator.revision}"] if generator.revision else []
-    return " ".join([f"--model {generator.model}", *revision])
+def access_options(model):
+    revision = [f"--revision {model.revision}"] if model.revision else []
+    return " ".join([f"--model {model.model} --layout {model.layout}", *revision])
 
 
-def download_options(name):
-    generator = CONFIG.resolved(name)
-    options = [model_options(name)]
-    options += [f"--variant {generator.variant}"] if generator.variant else []
-    options += ["--trust-remote-code"] if generator.trust_remote_code else []
+def download_options(model):
+    options = [access_options(model)]
+    options += [f"--variant {model.variant}"] if model.variant else []
+    options += ["--trust-remote-code"] if model.trust_remote_code else []
     return " ".join(options)
+
+
+def depth_model_of(view):
+    """The folder that a depth view's jobs read."""
+    hub_model = CONFIG.depth_views[view].hub_model
+    if hub_model:
+        return f"{CONFIG.downloads_folder}/{hub_model.name}"
+    return CONFIG.depth_views[view].model
+
+
+def depth_model_files(view):
+    return [] if CONFIG.depth_views[view].hub_model else files_of(depth_model_of(view))
 
 
 def tests_of(dataset):
@@ -165,13 +182,15 @@ def distributions():
     return [f"{RESULTS}/distribution/{source}.parquet" for source in ["real", *CONFIG.sources]]
 
 
+def spectra():
+    return [f"{RESULTS}/spectrum/{source}.parquet" for source in ["real", *CONFIG.sources]]
+
+
 def sheet_rows(sheet):
     """The manifests that a contact sheet shows, by label."""
     if sheet == "sources":
         return {source: manifest(source, "test") for source in ["real", *CONFIG.sources]}
-    if sheet == "composites":
-        return {source: manifest(source, "train") for source in COMPOSITES}
-    return {view: manifest("real", "test", view) for view in ["rgb", *CONFIG.views]}
+    return {source: manifest(source, "train") for source in COMPOSITES}
 
 
 def image_shards():
@@ -183,16 +202,14 @@ def image_shards():
 
 
 def view_shards():
-    """The views that a study trains and tests in, and those of the gallery."""
-    gallery = [tar for view in CONFIG.views for tar in shards("real", "test", view)]
-    return gallery + [
+    """The views that a study trains and tests in, and those that the sheet of views shows."""
+    everything = [(source, split) for source in ["real", *CONFIG.sources] for split in SPLITS]
+    shown = [(source, "test") for source in SHOWN_SOURCES]
+    return [
         tar
         for view in CONFIG.views
-        if view in CONFIG.used_views
-        for source in ["real", *CONFIG.sources]
-        for split in SPLITS
+        for source, split in (everything if view in CONFIG.used_views else shown)
         for tar in shards(source, split, view)
-        if tar not in gallery
     ]
 
 

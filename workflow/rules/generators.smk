@@ -48,7 +48,7 @@ rule check_access:
     conda:
         ENVIRONMENT
     params:
-        options=lambda w: model_options(HUB_MODELS[w.hub]),
+        options=lambda w: access_options(HUB_MODELS[w.hub]),
     shell:
         "python $SYNTHGAP_SCRIPTS/check_access.py {params.options} --access {output.access} --log {log}"
 
@@ -57,7 +57,7 @@ rule download_model:
     input:
         access=ancient(f"{CONFIG.downloads_folder}/{{hub}}.access.json"),
     output:
-        pipeline=directory(f"{CONFIG.downloads_folder}/{{hub}}"),
+        folder=directory(f"{CONFIG.downloads_folder}/{{hub}}"),
         facts=f"{CONFIG.downloads_folder}/{{hub}}.json",
     log:
         f"{RESULTS}/logs/download_model/{{hub}}.log",
@@ -72,7 +72,7 @@ rule download_model:
     shell:
         "python $SYNTHGAP_SCRIPTS/download_model.py {params.options}"
         " --scratch $SYNTHGAP_SCRATCH/download_model/{wildcards.hub}"
-        " --pipeline {output.pipeline} --facts {output.facts} --log {log}"
+        " --folder {output.folder} --facts {output.facts} --log {log}"
 
 
 rule generate_images:

@@ -46,6 +46,10 @@ def trained_threads(w):
     return CONFIG.trained_models[w.trained].threads
 
 
+def depth_threads(w):
+    return CONFIG.depth_views[w.depth].threads
+
+
 def generator_threads(w):
     return generator_of(w.synthetic).threads
 

@@ -1,4 +1,4 @@
-# Features, distribution metrics, and the one long table.
+# Features, distribution metrics, power spectra, and the one long table.
 
 
 rule extract_features:
@@ -63,11 +63,36 @@ rule measure_distribution:
         " --seed {params.seed} --metrics {output.metrics} --log {log}"
 
 
+rule measure_spectrum:
+    input:
+        manifest=lambda w: manifest(w.source, "train"),
+    output:
+        metrics=f"{RESULTS}/spectrum/{{source}}.parquet",
+    log:
+        f"{RESULTS}/logs/measure_spectrum/{{source}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_spectrum/{{source}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=4000, minutes=120),
+    params:
+        samples=TRANSFER.distribution_samples,
+        seed=CONFIG.seed,
+        about=lambda w: as_json(CONFIG.about_source(w.source)),
+        code=code_digest("measure_spectrum"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/measure_spectrum.py --manifest {input.manifest}"
+        " --source {wildcards.source} --about {params.about:q} --samples {params.samples}"
+        " --seed {params.seed} --metrics {output.metrics} --log {log}"
+
+
 rule collect_metrics:
     input:
         transfer=transfer_predictions(),
         distinguish=distinguish_predictions(),
         distributions=distributions(),
+        spectra=spectra(),
     output:
         metrics=METRICS,
     log:
@@ -86,5 +111,6 @@ rule collect_metrics:
     shell:
         "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
         " --distinguish {input.distinguish} --distributions {input.distributions}"
+        " --spectra {input.spectra}"
         " --probes {params.probes:q} --sources {params.sources:q}"
         " --seed {params.seed} --metrics {output.metrics} --log {log}"

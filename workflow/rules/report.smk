@@ -31,7 +31,7 @@ rule draw_contact_sheet:
     benchmark:
         f"{RESULTS}/benchmarks/draw_contact_sheet/{{sheet}}.tsv"
     wildcard_constraints:
-        sheet=any_of(SHEETS),
+        sheet=any_of([sheet for sheet in SHEETS if sheet != "views"]),
     conda:
         ENVIRONMENT
     resources:
@@ -42,6 +42,32 @@ rule draw_contact_sheet:
     shell:
         "python $SYNTHGAP_SCRIPTS/draw_contact_sheet.py --manifests {input.manifests}"
         " --labels {params.labels:q} --sheet {output.sheet} --log {log}"
+
+
+rule draw_probe_sheet:
+    input:
+        manifests=[
+            manifest(source, "test", view)
+            for source in SHOWN_SOURCES
+            for view in ["rgb", *CONFIG.views]
+        ],
+    output:
+        sheet=f"{RESULTS}/figures/contact-views.png",
+    log:
+        f"{RESULTS}/logs/draw_probe_sheet.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/draw_probe_sheet.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
+    params:
+        sources=SHOWN_SOURCES,
+        views=["rgb", *CONFIG.views],
+        code=code_digest("draw_probe_sheet"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/draw_probe_sheet.py --sources {params.sources:q}"
+        " --views {params.views:q} --manifests {input.manifests} --sheet {output.sheet} --log {log}"
 
 
 rule write_report:

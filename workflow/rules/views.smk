@@ -1,12 +1,18 @@
 # Views that isolate structure, texture or frequencies.
 
-from synthgap.views import module_of
+from synthgap.views import modules_of
 
 # Once, as thousands of jobs have the same.
-VIEW_OPTIONS = {name: as_json(view) for name, view in CONFIG.views.items()}
+VIEW_OPTIONS = {name: as_json(CONFIG.view_options(name)) for name in CONFIG.views}
 VIEW_CODE = {
-    name: code_digest("derive_view", module_of(view.kind)) for name, view in CONFIG.views.items()
+    name: code_digest(
+        "estimate_depth" if name in CONFIG.depth_views else "derive_view",
+        *modules_of(CONFIG.view_options(name)),
+    )
+    for name in CONFIG.views
 }
+DEPTH_MODELS = {name: depth_model_of(name) for name in CONFIG.depth_views}
+DEPTH_MODEL_FILES = {name: depth_model_files(name) for name in CONFIG.depth_views}
 
 
 rule derive_view:
@@ -31,4 +37,32 @@ rule derive_view:
         code=lambda w: VIEW_CODE[w.derived],
     shell:
         "python $SYNTHGAP_SCRIPTS/derive_view.py --images {input.tar} --view {params.view:q}"
+        " --tar {output.tar} --log {log}"
+
+
+rule estimate_depth:
+    input:
+        tar=f"{RESULTS}/images/{{source}}/{{split}}/rgb/{{shard}}.tar",
+        model=lambda w: DEPTH_MODELS[w.depth],
+        files=lambda w: DEPTH_MODEL_FILES[w.depth],
+    output:
+        tar=ensure(f"{RESULTS}/images/{{source}}/{{split}}/{{depth}}/{{shard}}.tar", non_empty=True),
+        rows=f"{RESULTS}/images/{{source}}/{{split}}/{{depth}}/{{shard}}.parquet",
+        facts=f"{RESULTS}/images/{{source}}/{{split}}/{{depth}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/estimate_depth/{{source}}/{{split}}/{{depth}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/estimate_depth/{{source}}/{{split}}/{{depth}}/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: depth_threads
+    resources:
+        **needs(mem_mb=8000, minutes=120, gpu=1, cpus=depth_threads),
+    params:
+        view=lambda w: VIEW_OPTIONS[w.depth],
+        threads=depth_threads,
+        code=lambda w: VIEW_CODE[w.depth],
+    shell:
+        "python $SYNTHGAP_SCRIPTS/estimate_depth.py --images {input.tar} --view {params.view:q}"
+        " --model {input.model} --threads {params.threads} --gpus {resources.gpu}"
         " --tar {output.tar} --log {log}"

@@ -1,4 +1,4 @@
-"""Download a text-to-image pipeline from the Hugging Face hub to a folder.
+"""Download a model from the Hugging Face hub to a folder.
 
 The one job that needs the network. Killed and started again it goes on after the last whole file.
 """
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from synthgap.atomic import write_text
-from synthgap.hub import download_pipeline
+from synthgap.hub import INDEX, download_model
 from synthgap.job import command, output_path, run, scratch_folder
 
 
@@ -20,29 +20,31 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--model", required=True, help="the hub's id, OWNER/NAME")
     parser.add_argument("--revision", help="commit, tag or branch; default: the main branch")
+    parser.add_argument("--layout", choices=INDEX, default="pipeline", help="diffusers' or a model")
     parser.add_argument("--variant", help="of the weights, such as fp16")
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="take the model's own Python code too"
     )
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
-    parser.add_argument("--pipeline", type=output_path, required=True, help="folder to write")
+    parser.add_argument("--folder", type=output_path, required=True, help="folder to write")
     parser.add_argument("--facts", type=output_path, required=True, help=".json to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of each request
-    folder = scratch_folder(args) / "pipeline"
+    folder = scratch_folder(args) / "model"
     folder.mkdir(exist_ok=True)
-    facts = download_pipeline(
+    facts = download_model(
         args.model,
         args.revision,
         args.variant,
         folder,
+        layout=args.layout,
         trust_remote_code=args.trust_remote_code,
     )
     write_text(args.facts, json.dumps(facts, indent=1) + "\n")
-    move(folder, args.pipeline)
+    move(folder, args.folder)
     shutil.rmtree(args.scratch)
 
 

@@ -2,9 +2,6 @@
 
 import argparse
 
-import numpy as np
-from numpy.typing import NDArray
-
 from synthgap.atomic import atomic_path
 from synthgap.data.shards import Manifest
 from synthgap.job import command, input_path, output_path, run
@@ -27,17 +24,9 @@ def main(args: argparse.Namespace) -> None:
         manifest = Manifest(path)
         rows.append((label, manifest.images(range(min(COLUMNS, len(manifest))))))
     side = max(images.shape[1] for _, images in rows)
-    rows = [(label, centred(images, side)) for label, images in rows]
     sheet = contact_sheet(rows, scale=max(1, 48 // side), columns=COLUMNS)
     with atomic_path(args.sheet) as part:
         sheet.save(part, "PNG")
-
-
-def centred(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Lay smaller images (a crop, say) in the middle of white squares."""
-    missing = side - images.shape[1]
-    around = (missing // 2, missing - missing // 2)
-    return np.pad(images, ((0, 0), around, around, (0, 0)), constant_values=255)
 
 
 if __name__ == "__main__":

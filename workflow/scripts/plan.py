@@ -19,7 +19,7 @@ from synthgap.atomic import atomic_path
 from synthgap.config import SPLITS, Config
 from synthgap.data.real import shard_slice
 from synthgap.job import command, output_path, run
-from synthgap.planning.plan import Measured, Plan, Row, download_label, wall_hours
+from synthgap.planning.plan import Measured, Plan, Row, wall_hours
 from synthgap.prompts import sample_seed
 
 # Which part of a benchmark file's path names the row of the plan that it belongs to.
@@ -78,18 +78,16 @@ def measure(
 ) -> tuple[dict[tuple[str, str], Measured], int]:
     """Return what finished jobs say of their stage, and the number of shards that do not count."""
     found = {key: measure_jobs(hours) for key, hours in job_hours(config, results).items()}
-    for name, generator in config.generators.items():
-        if generator.hub_model:
-            facts = Path(config.downloads_folder, f"{config.download_name(name)}.json")
-            found["download_model", download_label(config, name)] = Measured(
-                {"": int(facts.exists())}
-            )
+    for model in config.hub_models.values():
+        facts = Path(config.downloads_folder, f"{model.name}.json")
+        found["download_model", model.label] = Measured({"": int(facts.exists())})
     shards: dict[tuple[str, str], list[Path]] = defaultdict(list)
     stale = 0
     for tar in sorted((results / "images").glob("*/*/*/*.tar")):
         source, _, view, _ = tar.relative_to(results / "images").parts
         if view != "rgb":
-            shards["derive_view", view].append(tar)
+            stage = "estimate_depth" if view in config.depth_views else "derive_view"
+            shards[stage, view].append(tar)
         elif source not in config.sources:
             stage = "prepare_real" if source == "real" else "composite_images"
             shards[stage, source].append(tar)
@@ -157,7 +155,7 @@ def measure_shards(stage: str, tars: list[Path], known: Measured) -> Measured:
     images = sum(fact["images"] for fact in facts)
     size = sum(tar.stat().st_size for tar in tars) / images if images else None
     speed, hours, device = None, known.hours_a_job, known.device
-    if stage == "generate_images":
+    if stage in ("generate_images", "estimate_depth"):
         speed = statistics.median(fact["images_per_second"] for fact in facts)
         device = facts[-1]["device"]
     if hours is None:

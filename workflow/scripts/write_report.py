@@ -18,7 +18,9 @@ SHEETS = {
     ),
     "contact-views": (
         "What each view keeps",
-        "The same real images in each view. Classifiers are trained and tested in one view.",
+        "Test images of real and generated sources in each view: first as they are, then what is "
+        "left of them. A row is one image; the classes are the same for all sources. A classifier "
+        "is trained and tested in one view.",
     ),
     "contact-composites": (
         "CutMix composites",

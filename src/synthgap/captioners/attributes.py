@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from synthgap.errors import UserError
-from synthgap.views.structure import grey_levels, ink_mask
+from synthgap.views.distance_transform import grey_levels, ink_mask
 
 BLANK = "a blank image"
 

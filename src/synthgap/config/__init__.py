@@ -27,10 +27,10 @@ from synthgap.config.sections import (
     Studies,
     Synthetic,
     TrainedModel,
-    View,
 )
+from synthgap.config.views import DepthView, View, check_view
 from synthgap.errors import UserError, suggest
-from synthgap.hub import slug
+from synthgap.hub import HubModel
 
 # What of a generator shapes an image; the rest says where it comes from and when it is given up.
 CALL_OPTIONS = {
@@ -111,11 +111,21 @@ class Config(Section):
 
     def about_probes(self) -> dict[str, Any]:
         """Return the probes of study `transfer`, each with the options of its view."""
-        options = {name: view.model_dump(mode="json") for name, view in self.views.items()}
+        options = {name: self.view_options(name) for name in self.views}
         return {
             name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
             for name, probe in self.studies.transfer.probes.items()
         }
+
+    def view_options(self, name: str) -> dict[str, Any]:
+        """Return what shapes the images of a view, its defaults resolved."""
+        return self.views[name].options(self.real.image_size)
+
+    @cached_property
+    def depth_views(self) -> dict[str, DepthView]:
+        """The views that a depth model makes."""
+        views = self.views.items()
+        return {n: v for n, v in views if isinstance(v, DepthView) and v.needs_model}
 
     @property
     def used_views(self) -> set[str]:
@@ -127,13 +137,20 @@ class Config(Section):
         """Return a generator with all its settings, those of its preset included."""
         return self.generators[name].resolved(self.real.image_size)
 
-    def download_name(self, name: str) -> str:
-        """Return the name of the folder that a hub's model is downloaded to."""
-        generator = self.resolved(name)
-        assert generator.model is not None
-        variant = f"--{generator.variant}" if generator.variant else ""
-        code = "--code" if generator.trust_remote_code else ""
-        return slug(generator.model, generator.revision) + variant + code
+    def hub_model(self, generator: str) -> HubModel | None:
+        """Return what a generator downloads, if it does."""
+        if not self.generators[generator].hub_model:
+            return None
+        whole = self.resolved(generator)
+        assert whole.model is not None
+        return HubModel(whole.model, whole.revision, whole.variant, whole.trust_remote_code)
+
+    @cached_property
+    def hub_models(self) -> dict[str, HubModel]:
+        """All that is downloaded, by the name of its folder."""
+        found = [self.hub_model(name) for name in self.generators]
+        found += [view.hub_model for view in self.depth_views.values()]
+        return {model.name: model for model in found if model}
 
     def shards_of(self, source: str) -> PerSplit:
         """Return the number of shards a split that a source has."""
@@ -179,12 +196,7 @@ class Config(Section):
         """Check that what is measured in pixels fits the images."""
         side = self.real.image_size
         for name, view in self.views.items():
-            width = getattr(view, "half_width", getattr(view, "high", 0))
-            if width > side // 2:
-                raise ValueError(f"views.{name}: {width} is beyond Nyquist, {side // 2} here")
-            size = getattr(view, "size", 0)
-            if size > side:
-                raise ValueError(f"views.{name}: size {size} is larger than the image, {side}")
+            check_view(name, view, side)
         for name, model in self.trained_models.items():
             shrink = 2 ** (len(model.autoencoder_channels) - 1)
             if side % shrink:

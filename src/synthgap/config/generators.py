@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from synthgap.config.sections import Count, FolderName, Name, PerSplit, Section
 from synthgap.errors import UserError, suggest
+from synthgap.hub import is_folder
 
 Scalar = bool | int | float | str | None
 Argument = Scalar | list[Scalar]
@@ -280,11 +281,6 @@ class Generator(Section):
             if getattr(self, name) is None:
                 filled[name] = value
         return self.model_copy(update=filled)
-
-
-def is_folder(model: str) -> bool:
-    """Whether a model's name is a local folder; a hub id is `organisation/name`."""
-    return model.startswith(("/", "./", "../", "~")) or Path(model).is_dir()
 
 
 @cache

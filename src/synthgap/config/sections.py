@@ -111,59 +111,6 @@ class Synthetic(Section):
     shards: PerSplit = Field(PerSplit(train=1, val=1, test=1), description="shards a split")
 
 
-class DepthView(Section):
-    """Structure without texture (paper A, section 3.1)."""
-
-    kind: Literal["depth"]
-    estimator: Literal["distance-transform"] = Field(
-        "distance-transform", description="offline stand-in for monocular depth"
-    )
-
-
-class PassView(Section):
-    """Low or high spatial frequencies (papers A and C)."""
-
-    kind: Literal["low_pass", "high_pass"]
-    half_width: Count = Field(description="half of the mask's side, in pixels of the spectrum")
-    mask: Literal["rectangle", "circle"] = "rectangle"
-
-
-class BandView(Section):
-    """A band of spatial frequencies (paper C)."""
-
-    kind: Literal["band_pass"]
-    low: Annotated[int, Field(ge=0)] = Field(
-        description="half-width up to which frequencies are removed"
-    )
-    high: Count = Field(description="half-width up to which frequencies are kept")
-    mask: Literal["rectangle", "circle"] = "rectangle"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"`low` ({self.low}) must be below `high` ({self.high})")
-        return self
-
-
-class PatchesView(Section):
-    """Square patches in random order: texture without structure."""
-
-    kind: Literal["patches"]
-    size: Count = Field(description="side of a patch in pixels")
-
-
-class CropView(Section):
-    """The central square (paper C)."""
-
-    kind: Literal["center_crop"]
-    size: Count = Field(description="side in pixels")
-
-
-View = Annotated[
-    DepthView | PassView | BandView | PatchesView | CropView, Field(discriminator="kind")
-]
-
-
 class TimmArchitecture(Section):
     """A classifier of the timm library, without pretrained weights."""
 

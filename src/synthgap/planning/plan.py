@@ -9,6 +9,7 @@ from typing import Any
 
 from synthgap.config import SPLITS, Config
 from synthgap.config.generators import Generator, presets
+from synthgap.config.views import depth_models
 
 # Bytes a pixel of natural images at 256 to 512 pixels, by codec: rules of thumb for the storage
 # of images that do not exist yet.
@@ -90,12 +91,6 @@ def wall_hours(rows: Iterable[Row], gpus: int) -> float:
     return max(sum(row.hours or 0.0 for row in left) / gpus, longest)
 
 
-def download_label(config: Config, name: str) -> str:
-    """Return what people call the model that a generator downloads."""
-    generator = config.resolved(name)
-    return " ".join(part for part in (generator.model, generator.variant) if part)
-
-
 class Plan:
     """The plan of one config.
 
@@ -128,23 +123,29 @@ class Plan:
         return None if self.classes is None else self.classes * wanted
 
     def _models(self) -> Iterator[Row]:
-        seen = set()
-        for name, generator in self.config.generators.items():
-            folder = generator.hub_model and self.config.download_name(name)
-            if not folder or folder in seen:
-                continue
-            seen.add(folder)
-            label, size, note = download_label(self.config, name), None, "size unknown: no preset"
-            if generator.preset:
-                preset = presets()[generator.preset]
-                size, note = preset.download_gb, preset.license
-                if preset.gated:
-                    page = f"https://huggingface.co/{self.config.resolved(name).model}"
-                    note += f"; gated: accept it at {page}, set HF_TOKEN"
-            done = self._found("download_model", label).done.get("", 0)
-            yield Row("download_model", label, 1, done, hours=0.0, gb=size, note=note)
+        about = self._about_downloads()
+        for model in self.config.hub_models.values():
+            size, note = about.get(model.name, (None, "size unknown: no preset"))
+            done = self._found("download_model", model.label).done.get("", 0)
+            yield Row("download_model", model.label, 1, done, hours=0.0, gb=size, note=note)
         for name in self.config.trained_models:
             yield self._jobs("train_generator", name, 1)
+
+    def _about_downloads(self) -> dict[str, tuple[float, str]]:
+        """Return size in GB and licence of what is downloaded, by folder, where it is known."""
+        known = {}
+        for name, generator in self.config.generators.items():
+            model = self.config.hub_model(name)
+            if model and generator.preset:
+                preset = presets()[generator.preset]
+                page = f"https://huggingface.co/{model.model}"
+                gated = f"; gated: accept it at {page}, set HF_TOKEN" if preset.gated else ""
+                known[model.name] = (preset.download_gb, preset.license + gated)
+        for view in self.config.depth_views.values():
+            if view.hub_model and view.model in depth_models():
+                depth = depth_models()[view.model]
+                known[view.hub_model.name] = (depth.download_gb, depth.license)
+        return known
 
     def _images(self) -> Iterator[Row]:
         config, codec = self.config, self.config.real.image_format
@@ -161,10 +162,21 @@ class Plan:
 
     def _views(self) -> Iterator[Row]:
         everything = [(source, split) for source in self.sources for split in SPLITS]
-        for view in self.config.views:
-            used = view in self.config.used_views
+        for name, view in self.config.views.items():
+            used = name in self.config.used_views
             parts = everything if used else [("real", "test")]
-            yield self._shards("derive_view", view, parts, "png")  # losslessly
+            if name not in self.config.depth_views:
+                yield self._shards("derive_view", name, parts, view.codec)
+                continue
+            row = self._shards("estimate_depth", name, parts, view.codec)
+            known = speeds()["estimate_depth"].get(self.config.depth_views[name].model)
+            if known and row.hours is None:
+                # The network's input counts, and not the image's size.
+                side = self.config.depth_views[name].input_size
+                speed = known["images_per_second"] * (known["image_size"] / side) ** 2
+                hours, longest = self._hours(parts, "estimate_depth", speed)
+                row = self._figured(row, known, speed, hours, longest)
+            yield row
 
     def _classifiers(self) -> Iterator[Row]:
         config, transfer = self.config, self.config.studies.transfer

@@ -41,6 +41,13 @@ CAPTIONS = {
         "distribution; both low, a shifted one. The star is the real test split: what perfect "
         "images would reach.",
     ),
+    "power_spectrum": (
+        "How much contrast at each frequency",
+        "Left, the mean power over images at each frequency, from whole shapes to single pixels. "
+        "Right, how far each source is from real images: below zero they are too smooth there, "
+        "above too rough. The bands are 95 % intervals of that difference. Rounding to 8 bits has "
+        "a power of -59 dB; nothing can be told below.",
+    ),
     "distinguish": (
         "Can a classifier tell them apart?",
         "Accuracy of classifiers trained to tell a source from real images. At 50 % they guess. "

@@ -1,18 +1,20 @@
 """Views: what of an image is kept (structure, texture, a frequency band, a part).
 
 One entry a kind, naming the module that makes it. Modules are imported when used, and a stage can
-name the code that its view depends on with `module_of`.
+name the code that its view depends on with `modules_of`.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from synthgap.errors import UserError, suggest
+from synthgap.views.derived import Derived, Images, View
 
+# A module has `make_view(spec)`; that of `depth` takes the estimator, too.
 _MODULES = {
     "low_pass": "synthgap.views.frequency",
     "high_pass": "synthgap.views.frequency",
@@ -20,47 +22,89 @@ _MODULES = {
     "depth": "synthgap.views.structure",
     "patches": "synthgap.views.patches",
     "center_crop": "synthgap.views.patches",
+    "random_crops": "synthgap.views.patches",
+}
+_SETTINGS = {
+    "low_pass": {"half_width", "mask", "encode"},
+    "high_pass": {"half_width", "mask", "encode"},
+    "band_pass": {"low", "high", "mask", "encode"},
+    "depth": {"estimator", "normalise", "max_depth", "bits"},
+    "patches": {"size"},
+    "center_crop": {"size"},
+    "random_crops": {"size", "count"},
+}
+# What a job's options have besides: how images are stored, where a model is from.
+_OF_JOBS = {"kind", "codec", "model", "revision", "batch_size"}
+# Structure estimators; modules with `make_estimator(spec, model, device)`.
+ESTIMATORS = {
+    "distance-transform": "synthgap.views.distance_transform",
+    "depth-anything": "synthgap.views.depth_anything",
+}
+_ESTIMATOR_SETTINGS = {
+    "distance-transform": set[str](),
+    "depth-anything": {"input_size", "interpolation", "dtype"},
 }
 
 VIEW_KINDS = tuple(_MODULES)
 
 
-def module_of(kind: str) -> str:
-    """The dotted name of the module that makes a kind of view. UserError on an unknown kind."""
+def modules_of(spec: Mapping[str, Any]) -> list[str]:
+    """The dotted names of the modules that make a view. UserError on an unknown kind."""
+    kind = spec.get("kind", "")
     if kind not in _MODULES:
         raise UserError(f"unknown view kind `{kind}`{suggest(str(kind), VIEW_KINDS)}")
-    return _MODULES[kind]
+    if kind != "depth":
+        return [_MODULES[kind]]
+    estimator = spec.get("estimator", "")
+    if estimator not in ESTIMATORS:
+        raise UserError(
+            f"unknown structure estimator `{estimator}`{suggest(str(estimator), ESTIMATORS)}"
+        )
+    return [_MODULES[kind], ESTIMATORS[estimator]]
 
 
-def apply_view(
-    images: npt.NDArray[np.uint8], spec: dict[str, Any], seeds: Sequence[int]
-) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-    """Derive one view of each image.
+def make_view(spec: Mapping[str, Any], *, model: Path | None = None, device: str = "cpu") -> View:
+    """Return the function that derives a view, with its model loaded if it has one.
 
-    images: uint8 (N, H, W, 3). seeds: one integer >= 0 an image; only `patches` draws from it.
     spec: `kind` and its settings, sizes in pixels, half-widths in cycles an image:
       {"kind": "low_pass", "half_width": 4, "mask": "rectangle", "encode": "clip"}
       {"kind": "high_pass", "half_width": 4, "mask": "rectangle", "encode": "offset"}
       {"kind": "band_pass", "low": 2, "high": 6, "mask": "rectangle", "encode": "offset"}
-      {"kind": "depth", "estimator": "distance-transform"}
+      {"kind": "depth", "estimator": "distance-transform", "normalise": "image", "bits": 8}
       {"kind": "patches", "size": 8}
       {"kind": "center_crop", "size": 16}
-    `mask` and `encode` may be left out; the values shown are their defaults, save that a band from
-    0 is a low-pass and stored as one.
+      {"kind": "random_crops", "size": 16, "count": 4}
+    What may be left out has its default above, save that a band from 0 is a low-pass and stored as
+    one; `synthgap.views.quantise` has the ways to `encode`, `synthgap.views.depth_anything` the
+    settings of that estimator.
+    model: folder of the weights, for an estimator that has some; device: torch's, for the same.
 
-    Returns uint8 (N, h, w, 3), and facts for the record: `kind`, and by kind `clipped_values`,
-    `encode`, `mask`, `estimator`, `constant_maps`, `height`, `width`.
-    An image's view does not depend on the other images of the call.
-    Raises UserError on an unknown or missing kind, settings out of range, other images, or seeds
-    that do not match them.
+    The function takes images, uint8 (N, H, W, 3), and a seed >= 0 for each (`patches` and
+    `random_crops` draw from it), and returns `Derived`. Up to a model's rounding, an image's view
+    does not depend on the others of the call.
+    Raises UserError on an unknown or missing kind or estimator; the function on settings that do
+    not suit the images, other images, or seeds that do not match them.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(
-            f"images must be uint8 (N, H, W, 3), not {images.dtype} of shape {images.shape}"
-        )
-    if len(seeds) != len(images):
-        raise UserError(f"{len(images)} images need as many seeds, not {len(seeds)}")
-    kind = spec.get("kind", "")
-    module = importlib.import_module(module_of(kind))
-    views, facts = module.apply(images, spec, seeds)
-    return views, {"kind": kind, **facts}
+    modules = modules_of(spec)
+    known = _SETTINGS[spec["kind"]] | _ESTIMATOR_SETTINGS.get(spec.get("estimator", ""), set())
+    for name in spec:
+        if name not in known | _OF_JOBS:
+            raise UserError(f"view {spec['kind']} has no `{name}`{suggest(name, known)}")
+    module = importlib.import_module(modules[0])
+    if spec["kind"] == "depth":
+        estimator = importlib.import_module(modules[1]).make_estimator(spec, model, device)
+        derive = module.make_view(dict(spec), estimator)
+    else:
+        derive = module.make_view(dict(spec))
+
+    def view(images: Images, seeds: Sequence[int]) -> Derived:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise UserError(
+                f"images must be uint8 (N, H, W, 3), not {images.dtype} of shape {images.shape}"
+            )
+        if len(seeds) != len(images):
+            raise UserError(f"{len(images)} images need as many seeds, not {len(seeds)}")
+        derived: Derived = derive(images, seeds)
+        return derived
+
+    return view

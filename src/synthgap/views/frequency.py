@@ -8,7 +8,8 @@ The half-open box holds the frequency -r but not +r, so its inverse transform is
 the real part is the same as filtering with the mean of the mask and its point reflection,
 (M(k) + M(-k)) / 2. That mean is symmetric, hence it can be applied to the half spectrum of a real
 FFT, of which a low-pass needs only the first r + 1 columns. This gives the definition's result to
-float32 rounding, several times faster.
+float32 rounding, several times faster; for small rectangles, products of matrices are faster still
+(`synthgap.views.products`).
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,16 @@ import numpy.typing as npt
 import scipy.fft
 
 from synthgap.errors import UserError
+from synthgap.views.derived import Derived, Images, View
+from synthgap.views.products import low_pass_by_products
 from synthgap.views.quantise import to_uint8
 
 FloatImages = npt.NDArray[np.float32]
 
 MASK_SHAPES = ("rectangle", "circle")
 
-# Images a transform takes at once: two at 256 px stay in the cache, four or more ran slower.
-_BLOCK = 2
+# Up to this half-width, matrix products are the faster way.
+_PRODUCTS_UP_TO = 40
 
 
 def low_pass(
@@ -46,6 +49,13 @@ def low_pass(
     """
     images = _checked(images)
     _check_half_width(half_width, images.shape, "half_width")
+    if mask_shape == "rectangle" and half_width <= _PRODUCTS_UP_TO:
+        if half_width * 2 == images.shape[1] == images.shape[2]:
+            return images.copy()
+        filtered = np.empty_like(images)
+        for index, image in enumerate(images):
+            low_pass_by_products(image, half_width, filtered[index])
+        return filtered
     return _filter(images, _weights(*images.shape[1:], 0, half_width, mask_shape))
 
 
@@ -75,49 +85,36 @@ def band_pass(
     _check_half_width(low, images.shape, "low")
     if low >= high:
         raise UserError(f"the band {low}-{high} is empty: `low` must be below `high`")
+    if mask_shape == "rectangle" and high <= _PRODUCTS_UP_TO:
+        return low_pass(images, high) - low_pass(images, low)
     return _filter(images, _weights(*images.shape[1:], low, high, mask_shape))
 
 
-def half_width_from_nyquist(fraction: float, side: int) -> int:
-    """Half-width in pixels of a cut-off given as a fraction of the Nyquist frequency.
-
-    fraction: in (0, 1]; 1 is Nyquist, side / 2 cycles an image. Rounds down, as paper A's code
-    does (0.1 of 256 px is 12). Raises UserError when nothing is left, or outside that range.
-    """
-    if not 0 < fraction <= 1:
-        raise UserError(f"a cut-off is a fraction of Nyquist in (0, 1], not {fraction}")
-    # The small term keeps 0.58 * 100 / 2 = 28.999999999999996 at 29.
-    half_width = int(fraction * side / 2 + 1e-9)
-    if half_width < 1:
-        raise UserError(
-            f"a cut-off of {fraction} of Nyquist is under one pixel at a side of {side}; "
-            f"it must be at least {2 / side:.3g}"
-        )
-    return half_width
-
-
-def apply(
-    images: npt.NDArray[np.uint8], spec: dict[str, Any], seeds: Sequence[int]
-) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-    """The views `low_pass`, `high_pass` and `band_pass`; see `synthgap.views.apply_view`."""
+def make_view(spec: dict[str, Any]) -> View:
+    """The views `low_pass`, `high_pass` and `band_pass`; see `synthgap.views.make_view`."""
     kind, mask_shape = spec["kind"], spec.get("mask", "rectangle")
     # A low-pass image is still one of brightness; the other two swing around zero.
     keeps_mean = kind == "low_pass" or (kind == "band_pass" and spec["low"] == 0)
-    encoding = spec.get("encode", "clip" if keeps_mean else "offset")
+    encoding = spec.get("encode") or ("clip" if keeps_mean else "offset")
 
-    filtered = np.empty_like(images)
-    clipped = 0
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK].astype(np.float32) / np.float32(255)
-        if kind == "low_pass":
-            kept = low_pass(block, spec["half_width"], mask_shape=mask_shape)
-        elif kind == "high_pass":
-            kept = high_pass(block, spec["half_width"], mask_shape=mask_shape)
-        else:
-            kept = band_pass(block, spec["low"], spec["high"], mask_shape=mask_shape)
-        filtered[start : start + _BLOCK], count = to_uint8(kept, encoding)
-        clipped += count
-    return filtered, {"mask": mask_shape, "encode": encoding, "clipped_values": clipped}
+    def kept(block: FloatImages) -> FloatImages:
+        if kind == "band_pass":
+            return band_pass(block, spec["low"], spec["high"], mask_shape=mask_shape)
+        keep = low_pass if kind == "low_pass" else high_pass
+        return keep(block, spec["half_width"], mask_shape=mask_shape)
+
+    def view(images: Images, seeds: Sequence[int]) -> Derived:
+        filtered = np.empty_like(images)
+        clipped = 0
+        for index in range(len(images)):  # one at a time stays in the cache
+            # In levels of 0 to 255, as the filters are linear.
+            levels = kept(images[index : index + 1].astype(np.float32))
+            filtered[index], count = to_uint8(levels, encoding, white=255, overwrite=True)
+            clipped += count
+        how = {"mask": mask_shape, "encode": encoding}
+        return Derived(filtered, how, {"clipped_values": clipped})
+
+    return view
 
 
 def _filter(images: FloatImages, weights: FloatImages) -> FloatImages:
@@ -126,16 +123,14 @@ def _filter(images: FloatImages, weights: FloatImages) -> FloatImages:
     if columns == images.shape[2] // 2 + 1 and (weights == 1).all():
         return images.copy()
     filtered = np.empty_like(images)
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK]
-        spectrum = scipy.fft.rfft(block, axis=2)
-        kept = scipy.fft.fft(spectrum[:, :, :columns], axis=1)
-        kept *= weights
-        spectrum[:, :, :columns] = scipy.fft.ifft(kept, axis=1, overwrite_x=True)
-        spectrum[:, :, columns:] = 0
-        filtered[start : start + _BLOCK] = scipy.fft.irfft(
-            spectrum, n=block.shape[2], axis=2, overwrite_x=True
-        )
+    # One at a time: together, an image's rounding would depend on how many there are.
+    for index, image in enumerate(images):
+        spectrum = scipy.fft.rfft(image, axis=1)[:, :columns]
+        kept = scipy.fft.fft(spectrum, axis=0)
+        kept.view(np.float32)[:] *= weights
+        kept = scipy.fft.ifft(kept, axis=0, overwrite_x=True)
+        # The columns that were dropped are put back as zeros.
+        filtered[index] = scipy.fft.irfft(kept, n=image.shape[1], axis=1)
     return filtered
 
 
@@ -145,8 +140,8 @@ def _weights(
 ) -> FloatImages:
     """(M(k) + M(-k)) / 2 of the mask M of a band, for the half spectrum, zero frequency first.
 
-    float32 (H, columns, C): the columns after `high` are zero and left out. It is repeated over
-    the channels, as numpy multiplies that four times faster than it broadcasts.
+    float32 (H, columns, 2 C): the columns after `high` are zero and left out. It is repeated over
+    the channels and their real and imaginary parts, as numpy multiplies that several times faster.
     """
     mask = _mask(height, width, high, mask_shape)
     if low > 0:
@@ -155,7 +150,7 @@ def _weights(
     reflected = np.roll(mask[::-1, ::-1], 1, axis=(0, 1))  # k -> -k modulo the size
     weights = (mask.astype(np.float32) + reflected) / np.float32(2)
     columns = min(high, width // 2) + 1
-    weights = np.repeat(weights[:, :columns, None], channels, axis=2)
+    weights = np.repeat(weights[:, :columns, None], 2 * channels, axis=2)
     weights.flags.writeable = False  # every caller shares the cached array
     return weights
 
@@ -178,7 +173,7 @@ def _checked(images: npt.NDArray[np.floating]) -> FloatImages:
         raise UserError(f"images must have the shape (N, H, W, C), not {images.shape}")
     if not np.issubdtype(images.dtype, np.floating):
         raise UserError(f"images must be floats in [0, 1], not {images.dtype}: divide by 255")
-    return images.astype(np.float32, copy=False)
+    return np.ascontiguousarray(images, np.float32)
 
 
 def _check_half_width(half_width: int, shape: tuple[int, ...], name: str) -> None:

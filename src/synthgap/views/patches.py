@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthgap.errors import UserError
-
-Images = npt.NDArray[np.uint8]
+from synthgap.views.derived import Derived, Images, View
 
 
 def shuffle_patches(images: Images, patch: int, seeds: Sequence[int]) -> Images:
@@ -50,12 +49,14 @@ def center_crop(images: Images, size: int) -> Images:
     return _center_box(images, size, size).copy()
 
 
-def random_crops(images: Images, size: int, count: int, seeds: Sequence[int]) -> Images:
+def random_crops(
+    images: Images, size: int, count: int, seeds: Sequence[int]
+) -> tuple[Images, npt.NDArray[np.int64]]:
     """Take `count` crops of size x size at uniform positions of each image (paper C, section 6.1).
 
     images: uint8 (N, H, W, C); seeds: one integer >= 0 for each image. The first crops of an image
     do not depend on `count`. Crops may overlap.
-    Returns uint8 (N, count, size, size, C).
+    Returns uint8 (N, count, size, size, C), and their top left pixels (N, count, 2).
     Raises UserError when `size` is larger than a side or the seeds do not match the images.
     """
     _check_seeds(images, seeds)
@@ -64,23 +65,29 @@ def random_crops(images: Images, size: int, count: int, seeds: Sequence[int]) ->
         raise UserError(f"`count` must be at least 1 crop an image, not {count}")
     number, height, width, channels = images.shape
     crops = np.empty((number, count, size, size, channels), np.uint8)
+    corners = np.empty((number, count, 2), np.int64)
     for index, seed in enumerate(seeds):
         limits = (height - size + 1, width - size + 1)
-        corners = np.random.default_rng(seed).integers(limits, size=(count, 2))
-        for crop, (top, left) in enumerate(corners):
+        corners[index] = np.random.default_rng(seed).integers(limits, size=(count, 2))
+        for crop, (top, left) in enumerate(corners[index]):
             crops[index, crop] = images[index, top : top + size, left : left + size]
-    return crops
+    return crops, corners
 
 
-def apply(
-    images: Images, spec: dict[str, Any], seeds: Sequence[int]
-) -> tuple[Images, dict[str, Any]]:
-    """The views `patches` and `center_crop`; see `synthgap.views.apply_view`."""
-    if spec["kind"] == "patches":
-        result = shuffle_patches(images, spec["size"], seeds)
-    else:
-        result = center_crop(images, spec["size"])
-    return result, {"height": result.shape[1], "width": result.shape[2]}
+def make_view(spec: dict[str, Any]) -> View:
+    """The views `patches`, `center_crop` and `random_crops`; see `synthgap.views.make_view`."""
+    kind, size = spec["kind"], spec["size"]
+
+    def view(images: Images, seeds: Sequence[int]) -> Derived:
+        if kind == "patches":
+            return Derived(shuffle_patches(images, size, seeds))
+        if kind == "center_crop":
+            return Derived(center_crop(images, size))
+        crops, corners = random_crops(images, size, spec.get("count", 4), seeds)
+        boxes = [(top, left, size, size) for top, left in corners.reshape(-1, 2).tolist()]
+        return Derived(crops.reshape(-1, *crops.shape[2:]), boxes=boxes)
+
+    return view
 
 
 def _center_box(images: Images, height: int, width: int) -> Images:

@@ -9,14 +9,21 @@ ENCODINGS = ("clip", "offset", "minmax")
 
 
 def to_uint8(
-    images: npt.NDArray[np.floating], mode: str = "clip"
+    images: npt.NDArray[np.floating],
+    mode: str = "clip",
+    *,
+    white: float = 1.0,
+    overwrite: bool = False,
 ) -> tuple[npt.NDArray[np.uint8], int]:
     """Round float images to 8 bits.
 
-    images: (N, H, W, C), any float type; 1.0 becomes the level 255.
-    mode, how a value x is brought into [0, 1]:
+    images: (N, H, W, C), any float type.
+    white: the value that becomes the level 255.
+    overwrite: whether `images` may be used as working memory.
+    mode, how a value x, in units of `white`, is brought into [0, 1]:
       `clip`    x as it is; for images that are brightness already.
-      `offset`  x + 0.5; for zero-mean images such as the output of a high-pass filter.
+      `offset`  x + 128/255; for zero-mean images such as the output of a high-pass filter. Zero
+                becomes a level: half-way between two, a transform's noise would choose.
       `minmax`  x clipped to [0, 1], then stretched to the full range per image and channel, a
                 constant channel becoming 0. It is what paper A's published code does after its
                 filters. It loses the negative half of a zero-mean image and undoes contrast.
@@ -27,19 +34,19 @@ def to_uint8(
     """
     if mode not in ENCODINGS:
         raise UserError(f"unknown encoding {mode!r}; known: {', '.join(ENCODINGS)}")
-    levels = images.astype(np.float32)  # a copy, which the steps below change in place
-    if not levels.size:
-        return levels.astype(np.uint8), 0
+    if not images.size:
+        return images.astype(np.uint8), 0
+    levels = images  # in place from here, if the caller has no more use for it
+    if white != 255 or not overwrite or images.dtype != np.float32:
+        levels = np.multiply(images, 255 / white, dtype=np.float32)
     if mode == "offset":
-        levels += 0.5
-    levels *= 255
+        levels += 128
 
     smallest, largest = levels.min(), levels.max()
     if not np.isfinite(smallest) or not np.isfinite(largest):
         raise UserError("images hold NaN or infinity; 8 bits can only hold finite values")
-    clipped = 0
-    if smallest < -0.5 or largest > 255.5:
-        clipped = int(np.count_nonzero((levels < -0.5) | (levels > 255.5)))
+    clipped = np.count_nonzero(levels < -0.5) if smallest < -0.5 else 0
+    clipped += np.count_nonzero(levels > 255.5) if largest > 255.5 else 0
     np.clip(levels, 0, 255, out=levels)
 
     if mode == "minmax":
@@ -47,4 +54,6 @@ def to_uint8(
         span = levels.max(axis=(1, 2), keepdims=True) - low
         # Under a thousandth of a level it is a transform's rounding noise, not contrast.
         levels = np.where(span > 1e-3, (levels - low) * (255 / np.maximum(span, 1e-3)), 0)
-    return np.rint(levels, out=levels).astype(np.uint8), clipped
+    stored = np.empty(levels.shape, np.uint8)
+    np.rint(levels, out=stored, casting="unsafe")  # rounded and stored in one pass
+    return stored, int(clipped)

@@ -1,131 +1,78 @@
 """Structure views: what of an image remains without colour and texture (paper A, section 3.1).
 
 Paper A estimates depth with Depth Anything V2. Estimators stand behind one interface here, so the
-offline default can use the distance transform instead, which needs no model.
+offline default can use a distance transform instead, which needs no model.
 """
 
-import importlib
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from synthgap.errors import UserError, suggest
-from synthgap.views.quantise import to_uint8
+from synthgap.errors import UserError
+from synthgap.views.derived import Derived, Images, View
 
-Images = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
+Estimator = Callable[[Images], Maps]
+"""Maps uint8 images (N, H, W, 3) to float32 (N, H, W), larger meaning nearer, or farther if metric.
 
-# Name -> "module:function". A string, so that an estimator's libraries load only when it is used.
-# The function takes uint8 images (N, H, W, 3) and keyword options; it returns float maps (N, H, W)
-# of any range, larger meaning nearer.
-ESTIMATORS = {
-    "distance-transform": "synthgap.views.structure:distance_transform",
-}
+An estimator's module has `make_estimator(spec, model, device)`: the view's options, the folder of
+the model's weights and torch's device.
+"""
 
 
-def estimate(images: Images, estimator: str, **options: Any) -> Maps:
-    """Estimate the structure of each image.
+def make_view(spec: dict[str, Any], estimator: Estimator) -> View:
+    """The view `depth`; see `synthgap.views.make_view`.
 
-    images: uint8 (N, H, W, 3). estimator: a key of ESTIMATORS; options: its keyword arguments.
-    Returns float32 (N, H, W), each map stretched to [0, 1] by its own minimum and maximum; a
-    constant map becomes zeros.
-    Raises UserError on an unknown estimator or option, other images, or a map that is not finite.
+    spec: `normalise` (see `to_levels`), `max_depth` and `bits`.
+    The images are grey, (N, H, W), uint8 or uint16. A classifier reads them as three equal channels
+    of 8 bits, as in paper A.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise UserError(
-            f"images must be uint8 (N, H, W, 3), not {images.dtype} of shape {images.shape}"
-        )
-    function = _load(estimator)
-    try:
-        inspect.signature(function).bind(images, **options)
-    except TypeError as error:
-        raise UserError(f"structure estimator {estimator!r}: {error}") from None
-    maps = np.asarray(function(images, **options), np.float32)
-    if not np.isfinite(maps).all():
-        raise UserError(f"structure estimator {estimator!r} returned NaN or infinity")
+    normalise, bits = spec.get("normalise", "image"), spec.get("bits", 8)
+
+    def view(images: Images, seeds: Sequence[int]) -> Derived:
+        maps = estimator(images)
+        if not np.isfinite(maps).all():
+            raise UserError(f"structure estimator {spec['estimator']!r} returned NaN or infinity")
+        levels, counts = to_levels(maps, normalise, spec.get("max_depth"), bits)
+        return Derived(levels, {"estimator": spec["estimator"], "normalise": normalise}, counts)
+
+    return view
+
+
+def to_levels(
+    maps: Maps, normalise: str = "image", max_depth: float | None = None, bits: int = 8
+) -> tuple[npt.NDArray[np.uint8] | npt.NDArray[np.uint16], dict[str, int]]:
+    """Quantise maps to grey levels.
+
+    maps: float32 (N, H, W).
+    normalise: `image` stretches each map by its own minimum and maximum to the full range, as
+      paper A does; a constant map becomes zeros (the published code divides by zero there).
+      `metric` keeps the range: level 0 is a depth of 0 and the largest level is `max_depth`, in the
+      unit of the model, metres for a metric one.
+    bits: 8 or 16 a pixel.
+
+    Returns uint8 or uint16 (N, H, W); and counts: `constant_maps`, and `clipped_values`, those
+    outside 0 to `max_depth`.
+    """
+    top = (1 << bits) - 1
+    counts = {"constant_maps": 0, "clipped_values": 0}
     if not maps.size:
-        return maps
-    low = maps.min(axis=(1, 2), keepdims=True)
-    span = maps.max(axis=(1, 2), keepdims=True) - low
-    stretched: Maps = (maps - low) / np.where(span > 0, span, 1)
-    return stretched
-
-
-def distance_transform(images: Images) -> Maps:
-    """Distance in pixels of each ink pixel to the nearest background pixel, 0 on the background.
-
-    For drawings and digits: the middle of a stroke is near, the background far. See `ink_mask`.
-    """
-    maps = np.zeros(images.shape[:3], np.float32)
-    for index, grey in enumerate(grey_levels(images)):
-        maps[index] = ndimage.distance_transform_edt(ink_mask(grey))
-    return maps
-
-
-def grey_levels(images: Images) -> Images:
-    """ITU-R BT.601 luma of uint8 (N, H, W, 3), rounded to uint8 (N, H, W); grey stays as it is."""
-    luma: npt.NDArray[np.float64] = images @ np.array([0.299, 0.587, 0.114])
-    return np.rint(luma).astype(np.uint8)
-
-
-def ink_mask(grey: Images) -> npt.NDArray[np.bool_]:
-    """Which pixels of a uint8 image (H, W) are ink: bool (H, W), all False for a constant image.
-
-    Otsu's threshold parts bright from dark. Ink is the side that the image's border holds less of,
-    since a border is mostly background; on a tie it is the bright side.
-    """
-    bright = grey > otsu_threshold(grey)
-    border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
-    return ~bright if border.mean() > 0.5 and not bright.all() else bright
-
-
-def otsu_threshold(grey: Images) -> int:
-    """The level t that parts uint8 values best into <= t and > t (Otsu 1979).
-
-    It maximises the variance between the two classes. A constant image gives its own level, so
-    that no value lies above.
-    """
-    counts = np.bincount(grey.ravel(), minlength=256)
-    below = np.cumsum(counts)
-    above = below[-1] - below
-    total_below = np.cumsum(counts * np.arange(256))
-    total_above = total_below[-1] - total_below
-    parts = np.flatnonzero((below > 0) & (above > 0))
-    if not len(parts):
-        return int(grey.flat[0])
-    below, above = below[parts], above[parts]
-    gap = total_above[parts] / above - total_below[parts] / below
-    return int(parts[np.argmax(below * above * gap**2)])
-
-
-def apply(
-    images: Images, spec: dict[str, Any], seeds: Sequence[int]
-) -> tuple[Images, dict[str, Any]]:
-    """The view `depth`: three equal channels of 8 bits; see `synthgap.views.apply_view`.
-
-    Keys of `spec` other than `kind` and `estimator` are the estimator's options.
-    """
-    options = {key: value for key, value in spec.items() if key not in ("kind", "estimator")}
-    maps = estimate(images, spec["estimator"], **options)
-    stored, _ = to_uint8(maps[..., None], "clip")
-    constant = int(np.count_nonzero(~maps.any(axis=(1, 2))))
-    return np.repeat(stored, 3, axis=3), {
-        "estimator": spec["estimator"],
-        "constant_maps": constant,
-    }
-
-
-def _load(estimator: str) -> Callable[..., npt.NDArray[np.floating]]:
-    if estimator not in ESTIMATORS:
+        return maps.astype(np.uint8), counts
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    counts["constant_maps"] = int(np.count_nonzero(low == high))
+    if normalise == "image":
+        # In float64: 16 bits are more than half of float32's digits.
+        span = np.where(high > low, high - low, 1).astype(np.float64)
+        shares = (maps - low) / span
+    elif normalise == "metric" and max_depth:
+        shares = maps / np.float64(max_depth)
+        counts["clipped_values"] = int(np.count_nonzero((shares < 0) | (shares > 1)))
+        np.clip(shares, 0, 1, out=shares)
+    else:
         raise UserError(
-            f"unknown structure estimator `{estimator}`{suggest(str(estimator), ESTIMATORS)}"
+            "normalise: `image`, or `metric` with the `max_depth` that becomes the largest level"
         )
-    module, _, name = ESTIMATORS[estimator].partition(":")
-    function: Callable[..., npt.NDArray[np.floating]] = getattr(
-        importlib.import_module(module), name
-    )
-    return function
+    levels = np.rint(shares * top)
+    return levels.astype(np.uint8) if bits == 8 else levels.astype(np.uint16), counts
