@@ -48,7 +48,7 @@ rule images:
 
 
 rule views:
-    """All derived views that the studies use."""
+    """All derived views that the studies use or the report shows."""
     input:
         lambda w: view_shards(),
 

@@ -74,7 +74,7 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     def ours() -> None:
         with ShardWriter(folder / "depth.tar", "png") as writer, Progress(0, "images") as bar:
             derive_shard(
-                folder / "rgb.tar", writer, spec, view, bar,
+                [folder / "rgb.tar"], writer, spec, view, bar,
                 batch_size=options.batch_size, threads=options.threads,
             )  # fmt: skip
 

@@ -39,8 +39,7 @@ def scaled(study: Path, jobs: int) -> dict[str, Any]:
     """Return a study's config with so many shards that about this many jobs make synthetic ones."""
     config: dict[str, Any] = yaml.safe_load(study.read_text())
     shards = [generator["shards"] for generator in config["generators"].values()]
-    # A shard is made for each kind of prompt, and once more in each view.
-    jobs_a_shard = len(config["synthetic"]["prompts"]) * (1 + len(config["views"]))
+    jobs_a_shard = len(config["synthetic"]["prompts"])
     factor = jobs / (jobs_a_shard * sum(sum(numbers.values()) for numbers in shards))
     for numbers in shards:
         numbers |= {split: max(1, round(factor * n)) for split, n in numbers.items()}

@@ -241,7 +241,7 @@ def job(images: Images, repeats: int, folder: Path) -> dict[str, Any]:
 
         def whole(spec: Any = spec, view: Any = view) -> None:
             with ShardWriter(folder / "view.tar", "webp") as writer, Progress(0, "images") as bar:
-                derive_shard(folder / "rgb.tar", writer, spec, view, bar)
+                derive_shard([folder / "rgb.tar"], writer, spec, view, bar)
 
         found[kind] = measure({"bare": bare, "job": whole}, len(images), repeats)
         row = found[kind]["job"]
@@ -261,7 +261,7 @@ def memory(images: Images, folder: Path) -> dict[str, int]:
                 )
         spec = {"kind": "low_pass", "half_width": 30}
         with ShardWriter(folder / "view.tar", "webp") as writer, Progress(0, "images") as bar:
-            derive_shard(folder / f"{count}.tar", writer, spec, make_view(spec), bar)
+            derive_shard([folder / f"{count}.tar"], writer, spec, make_view(spec), bar)
             found[str(count)] = process.memory_info().rss >> 20
     print("resident MiB by images:", found)
     return found

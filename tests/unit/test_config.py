@@ -196,6 +196,19 @@ def test_half_precision_files_serve_half_precision_only():
     assert [model.variant for model in study.hub_models.values()] == ["fp16", None]
 
 
+def test_views_have_the_shards_of_synthetic_where_a_generator_has_more():
+    raw = copy.deepcopy(DEFAULT)
+    raw["synthetic"]["shards"] = {"train": 3, "val": 1, "test": 1}
+    raw["generators"]["flow-g1"]["shards"] = {"train": 50, "val": 2, "test": 1}
+    raw["generators"]["flow-g4"]["shards"] = {"train": 2, "val": 1, "test": 1}
+    study = config.parse(raw)
+    found = [
+        [study.shards_of(source, view).train for view in ("rgb", "low")]
+        for source in ("real", "flow-g1-caption", "flow-g4-caption")
+    ]
+    assert found == [[2, 2], [50, 3], [2, 2]]
+
+
 def with_view(**view):
     raw = copy.deepcopy(DEFAULT) | {"views": DEFAULT["views"] | {"new": view}}
     return config.parse(raw).view_options("new")

@@ -43,7 +43,7 @@ def shard(tmp_path):
 def derive(shard, folder, spec, batch_size=3, threads=1, codec="webp"):
     with ShardWriter(folder / "00000.tar", codec) as writer, Progress(7, "images") as bar:
         totals = derive_shard(
-            shard, writer, spec, make_view(spec), bar, batch_size=batch_size, threads=threads
+            [shard], writer, spec, make_view(spec), bar, batch_size=batch_size, threads=threads
         )
     return writer.tar, totals
 
@@ -81,6 +81,18 @@ def test_batches_and_threads_change_no_byte(shard, tmp_path, spec):
     for name, batch_size, threads in (("b", 7, 1), ("c", 1, 1), ("d", 2, 3), ("e", 64, 2)):
         other, _ = derive(shard, tmp_path / name, spec, batch_size, threads)
         assert other.read_bytes() == first.read_bytes()
+
+
+def test_one_shard_of_a_view_can_be_of_several(shard, tmp_path):
+    whole, _ = derive(shard, tmp_path / "whole", HIGH)
+    for name, part in (("a", slice(0, 4)), ("b", slice(4, 7))):
+        with ShardWriter(tmp_path / name / "00000.tar", "png") as writer:
+            for index in range(7)[part]:
+                writer.add(sample(index), IMAGES[index])
+    parts = [tmp_path / name / "00000.tar" for name in "ab"]
+    with ShardWriter(tmp_path / "both" / "0.tar", "webp") as writer, Progress(7, "images") as bar:
+        derive_shard(parts, writer, HIGH, make_view(HIGH), bar, batch_size=3)
+    assert writer.tar.read_bytes() == whole.read_bytes()
 
 
 def test_several_crops_an_image_are_samples_of_their_own(shard, tmp_path):

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from synthgap.data.images import decode, encode, to_rgb
-from synthgap.data.real import Digits, ImageFolder, open_dataset, shard_slice, split_dataset
+from synthgap.data.real import Digits, ImageFolder, open_dataset, split_dataset
 from synthgap.data.shards import read_rows, tar_members
+from synthgap.data.slices import shard_slice
 from synthgap.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"

@@ -8,12 +8,14 @@ import pytest
 from made_up_metrics import made_up_rows
 from PIL import Image
 
+import draw_probe_sheet
+from synthgap.data.shards import Sample, ShardWriter, gather
 from synthgap.errors import UserError
 from synthgap.figures import data, style, transfer_by_generator
 from synthgap.metrics.table import to_table
 from synthgap.report.answer import answer
 from synthgap.report.render import render
-from synthgap.report.sheets import contact_sheet
+from synthgap.report.sheets import contact_sheet, probe_sheet
 
 CONTEXT = {
     "config_yaml": "study: transfer\nnote: <b>&amp;",
@@ -214,3 +216,132 @@ def test_contact_sheet_repeats_pixels():
 def test_bad_sheets_are_refused(rows, options):
     with pytest.raises(UserError, match="contact sheet"):
         contact_sheet(rows, **options)
+
+
+def noise(*size, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def blocks(sheet, images, scale):
+    """Return (top, left) of each image in a sheet, which must hold it exactly once."""
+    pixels = np.asarray(sheet)
+    places = []
+    for image in images:
+        large = image.repeat(scale, 0).repeat(scale, 1)
+        height, width = large.shape[:2]
+        [place] = [
+            (top, left)
+            for top, left in zip(*np.nonzero((pixels == large[0, 0]).all(-1)), strict=True)
+            if np.array_equal(pixels[top : top + height, left : left + width], large)
+        ]
+        places.append(place)
+    return places
+
+
+def test_probe_sheet_has_sources_in_groups_of_rows_and_views_in_columns():
+    images = [noise(8, 10, seed=seed) for seed in range(4)]
+    crops = [noise(4, 6, seed=10 + seed) for seed in range(4)]
+    rows = list(zip(images, crops, strict=True))
+    sheet = probe_sheet([("real", rows[:2]), ("flow", rows[2:])], ["a", "b"], scale=3)
+    full, small = blocks(sheet, images, 3), blocks(sheet, crops, 3)
+    tops, lefts = zip(*full, strict=True)
+    assert len(set(lefts)) == 1
+    assert tops[1] - tops[0] == tops[3] - tops[2] == 8 * 3 + 4
+    assert tops[2] - tops[1] > 8 * 3 + 8  # the groups stand apart
+    # A crop is in the middle of a place as large as the whole image.
+    assert small == [(top + 6, lefts[0] + 30 + 4 + 6) for top in tops]
+    pixels = np.asarray(sheet)
+    assert (pixels[: tops[0], lefts[0] :] < 128).any()  # the titles
+    dark = np.flatnonzero((pixels[:, : lefts[0] - 4] < 128).any(axis=(1, 2)))
+    middles = [(tops[0] + tops[1] + 24) / 2, (tops[2] + tops[3] + 24) / 2]
+    for middle in middles:  # one label a group, at its middle
+        assert (abs(dark - middle) < 8).any()
+    assert all(min(abs(line - middle) for middle in middles) < 12 for line in dark)
+
+
+def test_probe_sheet_makes_room_for_long_titles_and_labels():
+    image = noise(16, 16)
+    words = ["a view of many words", "rgb"]
+    narrow = probe_sheet([("real", [[image, image]])], ["a", "rgb"])
+    wide = probe_sheet([("real", [[image, image]])], words)
+    assert wide.width > narrow.width + 50
+    assert wide.height == narrow.height
+    long = probe_sheet([("a-generator-of-many-words-caption", [[image, image]])], ["a", "rgb"])
+    assert long.width > narrow.width + 100
+    for sheet in (narrow, wide, long):  # nothing touches the edge
+        edge = np.asarray(sheet).copy()
+        edge[1:-1, 1:-1] = 255
+        assert (edge == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("groups", "columns", "options"),
+    [
+        ([], ["rgb"], {}),
+        ([("a", [[noise(8, 8)]])], [], {}),
+        ([("a", [])], ["rgb"], {}),
+        ([("a", [[noise(8, 8)]])], ["rgb", "low"], {}),
+        ([("a", [[noise(8, 8).astype(float)]])], ["rgb"], {}),
+        ([("a", [[noise(8, 8)[..., 0]]])], ["rgb"], {}),
+        ([("a", [[noise(8, 8)]])], ["rgb"], {"scale": 0}),
+    ],
+)
+def test_bad_probe_sheets_are_refused(groups, columns, options):
+    with pytest.raises(UserError, match="probe sheet"):
+        probe_sheet(groups, columns, **options)
+
+
+def write_images(folder, images):
+    """Write a shard of images by key (its first digits are the class) and its manifest."""
+    folder.mkdir(parents=True)
+    with ShardWriter(folder / "00000.tar", "png") as shard:
+        for key, image in images.items():
+            label = int(key[:4])
+            shard.add(Sample(key, label, f"class {label}"), image)
+    gather([folder / "00000.tar"], folder / "manifest.parquet")
+    return folder / "manifest.parquet"
+
+
+def draw(sheet, sources, views, manifests):
+    words = ["--sources", *sources, "--views", *views, "--manifests", *map(str, manifests)]
+    options = draw_probe_sheet.options().parse_args([*words, "--sheet", str(sheet)])
+    draw_probe_sheet.main(options)
+    return np.asarray(Image.open(sheet))
+
+
+def test_the_sheet_of_views_shows_the_same_images_in_each_view(tmp_path):
+    keys = [f"{label:04d}-{number:06d}" for number in (7, 8) for label in (2, 0, 1)]
+    manifests, shown = [], []
+    for source in range(2):
+        images = {key: noise(32, 32, seed=100 * source + i) for i, key in enumerate(keys)}
+        # The first view has the images in another order, the second two of each.
+        views = [
+            images,
+            {key: 255 - images[key] for key in reversed(keys)},
+            {f"{key}-{n}": images[key][n : n + 16, :16] // 2 for key in keys for n in range(2)},
+        ]
+        for number, view in enumerate(views):
+            manifests.append(write_images(tmp_path / str(source) / str(number), view))
+        for key in ("0000-000007", "0001-000007"):  # the first and the middle class
+            shown += [images[key], 255 - images[key], images[key][:16, :16] // 2]
+    sources, names = ["real", "flow-g2-caption"], ["rgb", "low", "crop"]
+    pixels = draw(tmp_path / "a.png", sources, names, manifests)
+    tops, lefts = np.asarray(blocks(pixels, shown, 3)).reshape(4, 3, 2).transpose(2, 0, 1)
+    assert (np.diff(tops[:, 0]) > 96).all()
+    assert (tops - tops[:, :1] == [0, 0, 24]).all()
+    assert (lefts == lefts[0]).all()
+    assert (np.diff(lefts[0]) >= 100).all()
+    draw(tmp_path / "b.png", sources, names, manifests)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    manifests[1] = write_images(tmp_path / "other", {"0000-000009": noise(32, 32)})
+    with pytest.raises(UserError, match="has no image 0000-000007"):
+        draw(tmp_path / "c.png", sources, names, manifests)
+
+
+def test_the_sheet_of_views_shows_classes_that_all_sources_have():
+    labels = [np.array([3, 0, 2, 1]), np.array([2, 1, 1, 3, 3])]
+    assert draw_probe_sheet.shown_classes(labels) == [1, 2]
+    assert draw_probe_sheet.shown_classes([np.array([4, 4])]) == [4]
+    with pytest.raises(UserError, match="no class in common"):
+        draw_probe_sheet.shown_classes([np.array([0]), np.array([1])])

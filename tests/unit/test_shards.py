@@ -1,6 +1,7 @@
 """Shards: what is written is read, whole or not at all."""
 
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import webdataset
 
 from synthgap.data.images import decode
 from synthgap.data.shards import (
+    ImageReader,
     Manifest,
     Sample,
     ShardWriter,
@@ -134,3 +136,16 @@ def test_images_of_two_sizes_are_refused(tmp_path):
     gather(tars, tmp_path / "manifest.parquet")
     with pytest.raises(UserError, match="different sizes"):
         Manifest(tmp_path / "manifest.parquet").images()
+
+
+def test_a_reader_keeps_few_files_open(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageReader, "MOST_OPEN", 3)
+    tars = [tmp_path / f"{number}.tar" for number in range(8)]
+    for number, tar in enumerate(tars):
+        tar.write_bytes(bytes([number]) * 4)
+    before = len(os.listdir("/proc/self/fd"))
+    with ImageReader() as reader:
+        for number in [*range(8), 0, 7, 3]:
+            assert reader.read_bytes(tars[number], 1, 2) == bytes([number]) * 2
+        assert len(os.listdir("/proc/self/fd")) - before == 3
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -152,7 +152,7 @@ def test_plan_counts_the_jobs_that_a_dry_run_shows(checkout):
     planned = checkout.planned("--forceall")
     assert jobs == {stage: count for stage, count in planned.items() if stage in jobs}
     light = {"index_real", "gather_shards", "write_prompts", "pair_sources", "collect_metrics"}
-    light |= {"plot_figure", "draw_contact_sheet", "write_report"}
+    light |= {"plot_figure", "draw_contact_sheet", "draw_probe_sheet", "write_report"}
     assert planned.keys() - jobs.keys() == light
     assert done == jobs, "all of it is finished"
     assert "generate_images" in printed

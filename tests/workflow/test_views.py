@@ -74,3 +74,24 @@ def test_random_crops_are_gathered_as_samples(study):
     originals = pq.read_table(study / CROPS.replace("/crops/", "/rgb/"))
     assert rows.num_rows == 4 * originals.num_rows
     assert rows["class_index"].to_pylist()[::4] == originals["class_index"].to_pylist()
+
+
+def test_a_shard_of_a_view_is_of_several_shards_of_a_generator(study):
+    raw = yaml.safe_load((study / "views.yaml").read_text())
+    raw["generators"]["flow-g2"]["shards"] = {"train": 5, "val": 1, "test": 1}
+    raw["synthetic"]["shards"] = {"train": 2, "val": 1, "test": 1}
+    (study / "views.yaml").write_text(yaml.safe_dump(raw))
+    folder = "results/images/flow-g2-caption/train"
+    made = run(study, f"{folder}/low/manifest.parquet")
+    assert made.returncode == 0, made.stdout
+    keys = [
+        pq.read_table(study / folder / "low" / f"0000{shard}.parquet")["key"].to_pylist()
+        for shard in (0, 1)
+    ]
+    images = [
+        pq.read_table(study / folder / "rgb" / f"0000{shard}.parquet")["key"].to_pylist()
+        for shard in range(5)
+    ]
+    assert keys == [sum(images[:2], []), sum(images[2:], [])]
+    planned = run(study, f"{folder}/low/00001.tar", "--dry-run", "--force").stdout
+    assert planned.count("rule derive_view") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from synthgap.config import SPLITS, parse as parse_config
 from synthgap.config.site import load_site, scratch_folder
+from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
@@ -56,13 +57,6 @@ FIGURES = [
 ]
 HUB_MODELS = CONFIG.hub_models
 SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
-# Whose views are looked at: a few, since thousands of shards may be a source's.
-SHOWN_GENERATORS = [list(CONFIG.generators)[0], list(CONFIG.generators)[-1]]
-SHOWN_SOURCES = ["real"] + [
-    source
-    for source, (generator, kind) in CONFIG.sources.items()
-    if generator in SHOWN_GENERATORS and kind == CONFIG.synthetic.prompts[0]
-]
 
 
 def any_of(names):
@@ -88,7 +82,13 @@ wildcard_constraints:
 
 def shards(source, split, view="rgb"):
     folder = IMAGES.format(source=source, split=split, view=view)
-    return [f"{folder}/{shard:05d}.tar" for shard in range(CONFIG.shards_of(source)[split])]
+    return [f"{folder}/{shard:05d}.tar" for shard in range(CONFIG.shards_of(source, view)[split])]
+
+
+def shards_in_view(source, split, view, shard):
+    """The shards of images that one shard of a view is of."""
+    tars = shards(source, split)
+    return tars[shard_slice(len(tars), int(shard), CONFIG.shards_of(source, view)[split])]
 
 
 def manifest(source, split, view="rgb"):
@@ -204,7 +204,7 @@ def image_shards():
 def view_shards():
     """The views that a study trains and tests in, and those that the sheet of views shows."""
     everything = [(source, split) for source in ["real", *CONFIG.sources] for split in SPLITS]
-    shown = [(source, "test") for source in SHOWN_SOURCES]
+    shown = [(source, "test") for source in CONFIG.shown_sources]
     return [
         tar
         for view in CONFIG.views

@@ -48,7 +48,7 @@ rule draw_probe_sheet:
     input:
         manifests=[
             manifest(source, "test", view)
-            for source in SHOWN_SOURCES
+            for source in CONFIG.shown_sources
             for view in ["rgb", *CONFIG.views]
         ],
     output:
@@ -62,7 +62,7 @@ rule draw_probe_sheet:
     resources:
         **needs(mem_mb=2000, minutes=30),
     params:
-        sources=SHOWN_SOURCES,
+        sources=CONFIG.shown_sources,
         views=["rgb", *CONFIG.views],
         code=code_digest("draw_probe_sheet"),
     shell:

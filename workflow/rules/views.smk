@@ -17,7 +17,7 @@ DEPTH_MODEL_FILES = {name: depth_model_files(name) for name in CONFIG.depth_view
 
 rule derive_view:
     input:
-        tar=f"{RESULTS}/images/{{source}}/{{split}}/rgb/{{shard}}.tar",
+        tars=lambda w: shards_in_view(w.source, w.split, w.derived, w.shard),
     output:
         tar=ensure(
             f"{RESULTS}/images/{{source}}/{{split}}/{{derived}}/{{shard}}.tar", non_empty=True
@@ -36,13 +36,13 @@ rule derive_view:
         view=lambda w: VIEW_OPTIONS[w.derived],
         code=lambda w: VIEW_CODE[w.derived],
     shell:
-        "python $SYNTHGAP_SCRIPTS/derive_view.py --images {input.tar} --view {params.view:q}"
+        "python $SYNTHGAP_SCRIPTS/derive_view.py --images {input.tars} --view {params.view:q}"
         " --tar {output.tar} --log {log}"
 
 
 rule estimate_depth:
     input:
-        tar=f"{RESULTS}/images/{{source}}/{{split}}/rgb/{{shard}}.tar",
+        tars=lambda w: shards_in_view(w.source, w.split, w.depth, w.shard),
         model=lambda w: DEPTH_MODELS[w.depth],
         files=lambda w: DEPTH_MODEL_FILES[w.depth],
     output:
@@ -63,6 +63,6 @@ rule estimate_depth:
         threads=depth_threads,
         code=lambda w: VIEW_CODE[w.depth],
     shell:
-        "python $SYNTHGAP_SCRIPTS/estimate_depth.py --images {input.tar} --view {params.view:q}"
+        "python $SYNTHGAP_SCRIPTS/estimate_depth.py --images {input.tars} --view {params.view:q}"
         " --model {input.model} --threads {params.threads} --gpus {resources.gpu}"
         " --tar {output.tar} --log {log}"

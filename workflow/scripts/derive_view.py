@@ -12,7 +12,7 @@ from synthgap.views import make_view
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--images", type=input_path, required=True, help="shard of rgb images")
+    parser.add_argument("--images", type=input_path, nargs="+", required=True, help="shards of rgb")
     parser.add_argument("--view", type=json_object, required=True, help="one of config's `views`")
     parser.add_argument("--tar", type=output_path, required=True)
     return parser
@@ -21,7 +21,7 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     view = make_view(args.view)
-    total = read_rows(args.images).num_rows
+    total = sum(read_rows(tar).num_rows for tar in args.images)
     with ShardWriter(args.tar, args.view["codec"]) as shard, Progress(total, "images") as bar:
         totals = derive_shard(args.images, shard, args.view, view, bar)
         shard.facts = facts(args, time.monotonic() - started, total, totals=totals)

@@ -15,7 +15,7 @@ from synthgap.views import make_view
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--images", type=input_path, required=True, help="shard of rgb images")
+    parser.add_argument("--images", type=input_path, nargs="+", required=True, help="shards of rgb")
     parser.add_argument("--view", type=json_object, required=True, help="one of config's `views`")
     parser.add_argument("--model", type=input_path, required=True, help="folder of the model")
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> None:
     device = take_device(args.gpus)
     torch.set_num_threads(args.threads)
     view = make_view(args.view, model=args.model, device=device)
-    total = read_rows(args.images).num_rows
+    total = sum(read_rows(tar).num_rows for tar in args.images)
     with ShardWriter(args.tar, args.view["codec"]) as shard, Progress(total, "images") as bar:
         started = time.monotonic()
         batch_size = args.view["batch_size"]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from synthgap.data.real import shard_slice
 from synthgap.data.shards import Sample, ShardWriter
+from synthgap.data.slices import shard_slice
 from synthgap.devices import take_device
 from synthgap.errors import UserError
 from synthgap.generators.generation import Model, Tally, generate_resumably

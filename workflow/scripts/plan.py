@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from synthgap.atomic import atomic_path
 from synthgap.config import SPLITS, Config
-from synthgap.data.real import shard_slice
+from synthgap.data.slices import shard_slice
 from synthgap.job import command, output_path, run
 from synthgap.planning.plan import Measured, Plan, Row, wall_hours
 from synthgap.prompts import sample_seed
@@ -113,6 +113,7 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
         "caption_images": config.captioner.kind,
         "extract_features": config.studies.transfer.encoder,
         "measure_distribution": "transfer",
+        "measure_spectrum": "transfer",
     }
     hours: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in (results / "benchmarks").rglob("*.tsv"):

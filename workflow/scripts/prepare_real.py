@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synthgap.data.images import centre_square
-from synthgap.data.real import open_dataset, shard_slice
+from synthgap.data.real import open_dataset
 from synthgap.data.shards import Sample, ShardWriter
+from synthgap.data.slices import shard_slice
 from synthgap.errors import UserError
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress

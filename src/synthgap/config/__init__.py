@@ -128,6 +128,14 @@ class Config(Section):
         return {n: v for n, v in views if isinstance(v, DepthView) and v.needs_model}
 
     @property
+    def shown_sources(self) -> list[str]:
+        """The sources whose test images the report shows in every view: few, as views cost."""
+        generators = {next(iter(self.generators)), next(reversed(self.generators))}
+        first = self.synthetic.prompts[0]
+        found = self.sources.items()
+        return ["real", *(s for s, (name, kind) in found if name in generators and kind == first)]
+
+    @property
     def used_views(self) -> set[str]:
         """The views that a study trains and tests in."""
         probes = self.studies.transfer.probes.values()
@@ -152,11 +160,16 @@ class Config(Section):
         found += [view.hub_model for view in self.depth_views.values()]
         return {model.name: model for model in found if model}
 
-    def shards_of(self, source: str) -> PerSplit:
-        """Return the number of shards a split that a source has."""
+    def shards_of(self, source: str, view: str = "rgb") -> PerSplit:
+        """Return the number of shards a split that a source has in a view."""
         if source not in self.sources:
             return self.real.shards
-        return self.generators[self.sources[source][0]].shards or self.synthetic.shards
+        usual = self.synthetic.shards
+        made = self.generators[self.sources[source][0]].shards or usual
+        if view == "rgb" or made is usual:
+            return made
+        # A view takes a small part of the time that generation does: fewer jobs of it will do.
+        return PerSplit(**{split: min(made[split], usual[split]) for split in SPLITS})
 
     def generator_options(self, name: str) -> dict[str, Any]:
         """Return what `generate_images` needs to know of a generator, defaults resolved."""

@@ -1,7 +1,7 @@
 """A view of a whole shard: read, decode, derive, encode and write, a batch at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,7 +21,7 @@ B = TypeVar("B")
 
 
 def derive_shard(
-    images: Path,
+    images: Sequence[Path],
     shard: ShardWriter,
     spec: Mapping[str, Any],
     view: View,
@@ -30,7 +30,7 @@ def derive_shard(
     batch_size: int = 32,
     threads: int = 1,
 ) -> dict[str, int]:
-    """Write the view of every readable image of the shard `images` to `shard`.
+    """Write the view of every readable image of the shards `images` to `shard`.
 
     A sample keeps its class, prompt, seed and details; those of the view are added. Where a view
     has several images of one, their keys are KEY-0, KEY-1 and so on.
@@ -48,10 +48,11 @@ def derive_shard(
         UserError: an image is damaged, of another size than the first, or not fit for the view.
     """
     totals: dict[str, int] = {}
-    reader = _Reader(images)
+    reader = _Reader()
+    batches = ((tar, *batch) for tar in images for batch in read_shard(tar, batch_size))
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        decoded = _ahead(pool, threads, reader.decoded, read_shard(images, batch_size))
-        derived = (_derive(images, view, *batch) for batch in decoded)
+        decoded = _ahead(pool, threads, reader.decoded, batches)
+        derived = (_derive(view, *batch) for batch in decoded)
         encoded = _ahead(pool, threads, _encoder(shard.image_format), derived)
         for samples, result, contents in encoded:
             copies = len(contents) // len(samples)
@@ -69,36 +70,37 @@ def derive_shard(
 
 
 class _Reader:
-    """Decodes batches, all to the size of the shard's first image."""
+    """Decodes batches, whose images have to be of the first one's size."""
 
-    def __init__(self, tar: Path) -> None:
-        self.tar = tar
+    def __init__(self) -> None:
         self.first: tuple[str, tuple[int, ...]] | None = None
 
-    def decoded(self, batch: tuple[list[Sample], list[bytes]]) -> tuple[list[Sample], Images]:
-        samples, contents = batch
+    def decoded(
+        self, batch: tuple[Path, list[Sample], list[bytes]]
+    ) -> tuple[Path, list[Sample], Images]:
+        tar, samples, contents = batch
         images = []
         for sample, content in zip(samples, contents, strict=True):
             try:
                 image = decode(content)
             except (OSError, SyntaxError, ValueError) as error:
                 raise UserError(
-                    f"{self.tar} is damaged: {sample.key} is no image ({error}); delete the tar "
+                    f"{tar} is damaged: {sample.key} is no image ({error}); delete the tar "
                     "and run snakemake again to make it anew"
                 ) from error
             self.first = self.first or (sample.key, image.shape)
             if image.shape != self.first[1]:
                 key, (height, width, _) = self.first
                 raise UserError(
-                    f"{self.tar}: {sample.key} has {image.shape[1]} x {image.shape[0]} px and "
+                    f"{tar}: {sample.key} has {image.shape[1]} x {image.shape[0]} px and "
                     f"{key} {width} x {height}; a view needs images of one size"
                 )
             images.append(image)
-        return samples, np.stack(images)
+        return tar, samples, np.stack(images)
 
 
 def _derive(
-    tar: Path, view: View, samples: list[Sample], images: Images
+    view: View, tar: Path, samples: list[Sample], images: Images
 ) -> tuple[list[Sample], Derived]:
     try:
         return samples, view(images, [sample.seed for sample in samples])

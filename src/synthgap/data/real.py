@@ -147,8 +147,3 @@ def split_dataset(
             )
     order = sorted(range(len(rows)), key=lambda i: (ranks[i], rows[i]["class_index"]))
     return [rows[i] for i in order]
-
-
-def shard_slice(total: int, shard: int, shards: int) -> slice:
-    """Return the rows of `shard` when `total` rows are cut into `shards` nearly equal parts."""
-    return slice(total * shard // shards, total * (shard + 1) // shards)

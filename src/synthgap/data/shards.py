@@ -174,7 +174,9 @@ def sample_of(row: dict[str, Any]) -> Sample:
 
 
 class ImageReader:
-    """Read encoded images from anywhere in any number of tars, keeping the files open."""
+    """Read encoded images from anywhere in any number of tars, keeping a few files open."""
+
+    MOST_OPEN = 256  # a process may have some 1000
 
     def __init__(self) -> None:
         self._files: dict[Path, int] = {}
@@ -182,6 +184,8 @@ class ImageReader:
     def read_bytes(self, tar: Path, offset: int, length: int) -> bytes:
         """Return `length` bytes at `offset`; raises UserError if the tar ends before."""
         if tar not in self._files:
+            if len(self._files) >= self.MOST_OPEN:
+                os.close(self._files.pop(next(iter(self._files))))
             self._files[tar] = os.open(tar, os.O_RDONLY)
         content = os.pread(self._files[tar], length, offset)
         if len(content) != length:

@@ -164,17 +164,18 @@ class Plan:
         everything = [(source, split) for source in self.sources for split in SPLITS]
         for name, view in self.config.views.items():
             used = name in self.config.used_views
-            parts = everything if used else [("real", "test")]
+            shown = [(source, "test") for source in self.config.shown_sources]
+            parts = everything if used else shown
             if name not in self.config.depth_views:
-                yield self._shards("derive_view", name, parts, view.codec)
+                yield self._shards("derive_view", name, parts, view.codec, view=name)
                 continue
-            row = self._shards("estimate_depth", name, parts, view.codec)
+            row = self._shards("estimate_depth", name, parts, view.codec, view=name)
             known = speeds()["estimate_depth"].get(self.config.depth_views[name].model)
             if known and row.hours is None:
                 # The network's input counts, and not the image's size.
                 side = self.config.depth_views[name].input_size
                 speed = known["images_per_second"] * (known["image_size"] / side) ** 2
-                hours, longest = self._hours(parts, "estimate_depth", speed)
+                hours, longest = self._hours(parts, "estimate_depth", speed, view=name)
                 row = self._figured(row, known, speed, hours, longest)
             yield row
 
@@ -212,6 +213,7 @@ class Plan:
             yield self._jobs("evaluate_classifier", name, len(images))
         yield self._jobs("extract_features", transfer.encoder, len(self.sources) + 1)
         yield self._jobs("measure_distribution", "transfer", len(self.sources))
+        yield self._jobs("measure_spectrum", "transfer", len(self.sources))
 
     def _generation(self, source: str) -> Row:
         config, name = self.config, self.config.sources[source][0]
@@ -267,17 +269,20 @@ class Plan:
             longest=found.hours_a_job,
         )  # fmt: skip
 
-    def _shards(self, stage: str, what: str, parts: Sequence[tuple[str, str]], codec: str) -> Row:
+    def _shards(
+        self, stage: str, what: str, parts: Sequence[tuple[str, str]], codec: str,
+        view: str = "rgb",
+    ) -> Row:  # fmt: skip
         """Return a row of jobs that write one shard each, for some sources and splits."""
         counts = [self.images_of(source, split) for source, split in parts]
         images = None if None in counts else sum(filter(None, counts))
         found = self._found(stage, what)
-        jobs = sum(self.config.shards_of(source)[split] for source, split in parts)
+        jobs = sum(self.config.shards_of(source, view)[split] for source, split in parts)
         row = self._jobs(stage, what, jobs, images)
         size = found.bytes_an_image or self.pixels * BYTES_A_PIXEL[codec]
         known: dict[str, Any] = {"gb": None if images is None else images * size / 1e9}
         if found.images_per_second and images is not None:
-            hours, longest = self._hours(parts, stage, found.images_per_second)
+            hours, longest = self._hours(parts, stage, found.images_per_second, view)
             known |= {
                 "images_per_second": found.images_per_second, "device": found.device,
                 "basis": "measured", "source": "finished shards", "hours": hours,
@@ -286,17 +291,21 @@ class Plan:
         return Row(**vars(row) | known)
 
     def _hours(
-        self, parts: Sequence[tuple[str, str]], stage: str, speed: float
+        self, parts: Sequence[tuple[str, str]], stage: str, speed: float, view: str = "rgb"
     ) -> tuple[float | None, float | None]:
         """Return the hours of the shards that are left, and of the longest one."""
         left, longest = 0.0, 0.0
         for source, split in parts:
-            images, shards = self.images_of(source, split), self.config.shards_of(source)[split]
+            images = self.images_of(source, split)
             if images is None:
                 return None, None
+            shards = self.config.shards_of(source, view)[split]
             hours = images / shards / speed / 3600
             done = min(self._found(stage, source).done.get(split, 0), shards)
             left, longest = left + hours * (shards - done), max(longest, hours)
+        if view != "rgb":  # finished shards of views are counted over all sources
+            jobs = sum(self.config.shards_of(source, view)[split] for source, split in parts)
+            left *= 1 - min(sum(self._found(stage, view).done.values()), jobs) / jobs
         return left, longest
 
     def _figured(
