@@ -1,7 +1,7 @@
 """Shards: what is written is read, whole or not at all."""
 
 import json
-import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -138,14 +138,18 @@ def test_images_of_two_sizes_are_refused(tmp_path):
         Manifest(tmp_path / "manifest.parquet").images()
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_reader_keeps_few_files_open(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageReader, "MOST_OPEN", 3)
     tars = [tmp_path / f"{number}.tar" for number in range(8)]
     for number, tar in enumerate(tars):
         tar.write_bytes(bytes([number]) * 4)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with ImageReader() as reader:
         for number in [*range(8), 0, 7, 3]:
             assert reader.read_bytes(tars[number], 1, 2) == bytes([number]) * 2
-        assert len(os.listdir("/proc/self/fd")) - before == 3
-    assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() - before == 3
+    assert open_files() == before
