@@ -15,12 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from synthgap.errors import UserError
 from synthgap.figures import data, style
-from synthgap.figures.data import Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 MEAN, SPREAD = "radial_power_db", "radial_power_db_sd"
-# Up to so many generators are told apart by their lines; more, by where they stand on x.
+# Up to so many generators are told apart by their lines; more, by their x.
 LINES = ("-", (0, (4, 1.5)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -33,8 +32,9 @@ def draw(table: Any) -> Figure:
     The two means come from different images, so the distances to their limits add in quadrature
     (Newcombe, Statistics in Medicine 1998, method 10).
 
-    Colour tells the prompts. Up to four generators have a line style each; of more, the shade
-    tells the generator's x.
+    Colour tells the prompts. Up to four generators have a line style each. More are told apart by
+    their x, which a shade from light to dark tells, and each kind of prompt then has its own
+    panel of differences.
 
     Args:
         table: the metrics table.
@@ -56,100 +56,88 @@ def draw(table: Any) -> Figure:
     of_real = [means[k][data.REAL] for k in frequencies]
     real = _values(of_real)
     spread = _values([spreads[k][data.REAL] for k in frequencies])
-    look = _Look(sources)
+    kinds = data.prompt_kinds(sources)
+    generators = [pair[0].generator for pair in data.pairs(sources)]
+    few = len(generators) <= len(LINES)
+    scale = Normalize(min(s.x for s in sources), max(s.x for s in sources))
 
-    figure = style.new_figure(9.2, 4.6)
-    left, right = figure.subplots(1, 2)
-    band = {"color": style.REAL_COLOUR, "alpha": 0.14, "lw": 0, "label": "± 1 SD over images"}
+    columns = 2 if few else 1 + len(kinds)
+    figure = style.new_figure(9.2 if few else 3.2 * columns, 4.6)
+    grid = figure.add_gridspec(1 if few else 2, columns, height_ratios=[1] if few else [1, 0.04])
+    left = figure.add_subplot(grid[0, 0])
+    first = figure.add_subplot(grid[0, 1], sharex=left)
+    others = [figure.add_subplot(grid[0, c], sharex=left, sharey=first) for c in range(2, columns)]
+    differences = [first, *others]
+
+    band: dict[str, Any] = {
+        "color": style.REAL_COLOUR,
+        "alpha": 0.14,
+        "lw": 0,
+        "label": "± 1 SD over images",
+    }
     left.fill_between(frequencies, real - spread, real + spread, **band)
-    real_line = {"color": style.REAL_COLOUR, "lw": 2.2, "zorder": 4, "gid": data.REAL}
+    real_line: dict[str, Any] = {
+        "color": style.REAL_COLOUR,
+        "lw": 2.2,
+        "zorder": 4,
+        "gid": data.REAL,
+    }
     left.plot(frequencies, real, label="real images", **real_line)
-    right.axhline(0, **real_line)
+    for axes in differences:
+        axes.axhline(0, **real_line)
     for source in sources:
         found = [means[k][source.name] for k in frequencies]
-        left.plot(frequencies, _values(found), **look.line(source), gid=source.name)
-        right.plot(frequencies, _values(found) - real, **look.line(source), gid=source.name)
+        axes = differences[0 if few else kinds.index(source.prompts)]
+        line: dict[str, Any] = {"gid": source.name}
+        if few:
+            line["color"] = style.prompt_colour(source.prompts, kinds)
+            line["ls"] = LINES[generators.index(source.generator)]
+        else:
+            line["color"] = _shades(source.prompts, kinds)(scale(source.x))
+            line["lw"] = 1
+        left.plot(frequencies, _values(found), **line)
+        axes.plot(frequencies, _values(found) - real, **line)
         limits = _difference_limits(of_real, found)
-        right.fill_between(frequencies, *limits, color=look.colour(source), alpha=0.15, lw=0)
-    for axes in (left, right):
-        _frequency_axis(axes, frequencies[-1])
+        axes.fill_between(frequencies, *limits, color=line["color"], alpha=0.15, lw=0)
+
+    for axes in (left, *differences):
+        _frequency_axis(axes, frequencies)
     left.set_ylabel("Power, dB")
     left.set_title("Contrast at each frequency")
-    right.set_ylabel("Power less that of real images, dB")
-    right.set_title("Too much or too little")
-    if look.bars:
-        for kind in look.kinds:
-            _bar(figure, [left, right], kind, look)
-    style.legend_below(figure, [*left.get_legend_handles_labels()[0], *look.keys()])
+    first.set_ylabel("Power less that of real images, dB")
+    keys = left.get_legend_handles_labels()[0]
+    titles = [data.prompt_title(kind) for kind in kinds]
+    if few:
+        first.set_title("Too much or too little")
+        for kind, title in zip(kinds, titles, strict=True):
+            keys.append(Line2D([], [], color=style.prompt_colour(kind, kinds), lw=4, label=title))
+        for generator, ls in zip(generators, LINES, strict=False):
+            keys.append(Line2D([], [], color=style.MUTED, ls=ls, label=generator))
+    else:
+        for column, (kind, title) in enumerate(zip(kinds, titles, strict=True), 1):
+            differences[column - 1].set_title(title[:1].upper() + title[1:])
+            bar_axes = figure.add_subplot(grid[1, column])
+            shades = ScalarMappable(scale, _shades(kind, kinds))
+            bar = figure.colorbar(shades, cax=bar_axes, orientation="horizontal")
+            bar.outline.set_visible(False)
+            bar.set_label(data.x_title(sources))
+            bar_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    for axes in others:
+        axes.tick_params(labelleft=False)
+    style.legend_below(figure, keys)
     return figure
 
 
-class _Look:
-    """Colour and line of each source.
-
-    Colour tells the prompts, and line the generator. Where there are more generators than lines,
-    shade tells the generator's x, from light to dark, and line the prompts.
-    """
-
-    def __init__(self, sources: list[Source]) -> None:
-        self.kinds = data.prompt_kinds(sources)
-        self.generators = [pair[0].generator for pair in data.pairs(sources)]
-        self.scale = Normalize(min(s.x for s in sources), max(s.x for s in sources))
-        self.x_title = data.x_title(sources)
-        self.bars = len(self.generators) > len(LINES)
-
-    def shades(self, kind: str) -> LinearSegmentedColormap:
-        """From a light tint of a kind of prompt's colour to a dark shade."""
-        colour = np.array(to_rgb(style.prompt_colour(kind, self.kinds)))
-        return LinearSegmentedColormap.from_list(kind, [0.35 * colour + 0.65, colour, 0.4 * colour])
-
-    def colour(self, source: Source) -> Any:
-        if self.bars:
-            return self.shades(source.prompts)(self.scale(source.x))
-        return style.prompt_colour(source.prompts, self.kinds)
-
-    def line(self, source: Source) -> dict[str, Any]:
-        if self.bars:
-            ls = LINES[self.kinds.index(source.prompts) % len(LINES)]
-        else:
-            ls = LINES[self.generators.index(source.generator)]
-        return {"color": self.colour(source), "ls": ls, "lw": 1.1 if self.bars else 1.6}
-
-    def keys(self) -> list[Line2D]:
-        """Legend entries: one for each kind of prompt, and one for each line style left."""
-        colours = [style.prompt_colour(kind, self.kinds) for kind in self.kinds]
-        titles = [data.prompt_title(kind) for kind in self.kinds]
-        if self.bars:
-            return [
-                Line2D([], [], color=colour, ls=LINES[i % len(LINES)], label=title)
-                for i, (colour, title) in enumerate(zip(colours, titles, strict=True))
-            ]
-        kinds = [
-            Line2D([], [], color=colour, lw=4, label=title)
-            for colour, title in zip(colours, titles, strict=True)
-        ]
-        return kinds + [
-            Line2D([], [], color=style.MUTED, ls=ls, label=generator)
-            for generator, ls in zip(self.generators, LINES, strict=False)
-        ]
+def _shades(kind: str, kinds: list[str]) -> LinearSegmentedColormap:
+    """From a light tint of a kind of prompt's colour to a dark shade."""
+    colour = np.array(to_rgb(style.prompt_colour(kind, kinds)))
+    return LinearSegmentedColormap.from_list(kind, [0.35 * colour + 0.65, colour, 0.4 * colour])
 
 
-def _bar(figure: Figure, panels: list[Axes], kind: str, look: _Look) -> None:
-    """The shades of a kind of prompt, beside the panels; ticks stand at the last."""
-    bar = figure.colorbar(
-        ScalarMappable(look.scale, look.shades(kind)), ax=panels, aspect=30, pad=0.015
-    )
-    bar.outline.set_visible(False)
-    if kind != look.kinds[-1]:
-        bar.set_ticks([])
-        return
-    bar.set_label(look.x_title)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-
-def _frequency_axis(axes: Axes, last: int) -> None:
+def _frequency_axis(axes: Axes, frequencies: list[int]) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(1, last)
+    if len(frequencies) > 1:
+        axes.set_xlim(frequencies[0], frequencies[-1])
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
