@@ -156,8 +156,20 @@ def test_power_spectrum_of_many_generators_is_told_by_shade():
     spectra = made_up_spectra(MANY, "release date", frequencies=128)
     table = to_table([*made_up_rows(MANY, "release date"), *spectra])
     figure = power_spectrum.draw(table)
-    assert len(figure.axes) == 4  # two panels, and a colour bar a kind of prompt
-    assert figure.axes[2].get_ylabel() or figure.axes[3].get_ylabel()
+    # The spectra; of each kind of prompt the differences, and then a colour bar.
+    left, *differences, _, bar = figure.axes
+    assert [axes.get_title(loc="left") for axes in differences] == [
+        "Class-name prompts",
+        "Caption prompts",
+    ]
+    assert bar.get_xlabel() == "Release date of the generator"
+    colours = set()
+    for name, _ in MANY:
+        for axes, prompts in zip(differences, ("classname", "caption"), strict=True):
+            (line,) = [line for line in axes.lines if line.get_gid() == f"{name}-{prompts}"]
+            line_of(left, f"{name}-{prompts}")
+            colours.add(line.get_color())
+    assert len(colours) == 2 * len(MANY)
     assert style.svg(figure) == style.svg(power_spectrum.draw(table))
 
 
@@ -169,6 +181,16 @@ def test_power_spectrum_names_what_is_missing():
             power_spectrum.draw(to_table([*ROWS, *left]))
     with pytest.raises(UserError, match="metrics table: no power spectrum"):
         power_spectrum.draw(TABLE)
+    fewer = [dataclasses.replace(r, settings={**r.settings, "samples": 899}) for r in rows]
+    with pytest.raises(UserError, match=r"two rows for radial_power_db of .* at frequency 1"):
+        power_spectrum.draw(to_table([*ROWS, *rows, *fewer]))
+
+
+def test_power_spectrum_without_limits_has_no_band():
+    rows = [dataclasses.replace(row, ci_low=None, ci_high=None) for row in made_up_spectra()]
+    figure = power_spectrum.draw(to_table([*ROWS, *rows]))
+    assert not any(len(band.get_paths()) for band in figure.axes[1].collections)
+    assert style.svg(figure) == style.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
 
 
 @pytest.mark.parametrize("figure", FIGURES)

@@ -111,7 +111,15 @@ class Config(Section):
 
     def about_probes(self) -> dict[str, Any]:
         """Return the probes of study `transfer`, each with the options of its view."""
-        options = {name: self.view_options(name) for name in self.views}
+        silent = {"codec", "batch_size"}  # they move no number, or its last digits at most
+        options = {
+            name: {
+                k: v
+                for k, v in self.view_options(name).items()
+                if k not in silent and v is not None
+            }
+            for name in self.views
+        }
         return {
             name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
             for name, probe in self.studies.transfer.probes.items()

@@ -59,6 +59,7 @@ def draw(table: Any) -> Figure:
     kinds = data.prompt_kinds(sources)
     generators = [pair[0].generator for pair in data.pairs(sources)]
     few = len(generators) <= len(LINES)
+    is_date = sources[0].x_name == "release date"
     scale = Normalize(min(s.x for s in sources), max(s.x for s in sources))
 
     columns = 2 if few else 1 + len(kinds)
@@ -76,15 +77,10 @@ def draw(table: Any) -> Figure:
         "label": "± 1 SD over images",
     }
     left.fill_between(frequencies, real - spread, real + spread, **band)
-    real_line: dict[str, Any] = {
-        "color": style.REAL_COLOUR,
-        "lw": 2.2,
-        "zorder": 4,
-        "gid": data.REAL,
-    }
-    left.plot(frequencies, real, label="real images", **real_line)
+    real_line: dict[str, Any] = {"color": style.REAL_COLOUR, "lw": 2.2, "zorder": 4}
+    left.plot(frequencies, real, label="real images", gid=data.REAL, **real_line)
     for axes in differences:
-        axes.axhline(0, **real_line)
+        axes.axhline(0, gid=data.REAL, **real_line)
     for source in sources:
         found = [means[k][source.name] for k in frequencies]
         axes = differences[0 if few else kinds.index(source.prompts)]
@@ -98,7 +94,8 @@ def draw(table: Any) -> Figure:
         left.plot(frequencies, _values(found), **line)
         axes.plot(frequencies, _values(found) - real, **line)
         limits = _difference_limits(of_real, found)
-        axes.fill_between(frequencies, *limits, color=line["color"], alpha=0.15, lw=0)
+        veil = 0.15 if few else 0.06
+        axes.fill_between(frequencies, *limits, color=line["color"], alpha=veil, lw=0)
 
     for axes in (left, *differences):
         _frequency_axis(axes, frequencies)
@@ -121,7 +118,7 @@ def draw(table: Any) -> Figure:
             bar = figure.colorbar(shades, cax=bar_axes, orientation="horizontal")
             bar.outline.set_visible(False)
             bar.set_label(data.x_title(sources))
-            bar_axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+            bar_axes.xaxis.set_major_locator(MaxNLocator(4, integer=is_date))
     for axes in others:
         axes.tick_params(labelleft=False)
     style.legend_below(figure, keys)
