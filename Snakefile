@@ -58,6 +58,7 @@ rule transfer:
     input:
         transfer_predictions(),
         distributions(),
+        spectra(),
 
 
 rule distinguish:

@@ -8,6 +8,7 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | transfer | top1_accuracy | S | real | Synth->Real |
 | transfer | top1_accuracy | real | S | Real->Synth |
 | transfer | density_k5_euclidean, ... | real | S or real | S, or the test split, against real |
+| transfer | radial_power_db, radial_power_db_sd | | S or real | at settings.frequency, in dB |
 | distinguish | top1_accuracy | real | S or real | telling S, or real (the control), from real |
 
 A row with a null `seed` is the summary over all seeds. The settings of every row with a synthetic

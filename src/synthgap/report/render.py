@@ -44,10 +44,10 @@ CAPTIONS = {
     "power_spectrum": (
         "How much contrast at each frequency",
         "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
-        "of brightness, under a Hann window, averaged over directions. "
-        "Right, how far each source is from real images: below zero they are too smooth there, "
-        "above too rough. The bands are 95 % intervals of that difference. Rounding to 8 bits has "
-        "a power of -59 dB; nothing can be told below.",
+        "of brightness, under a Hann window, averaged over directions; the grey band is one "
+        "standard deviation over real images. Right, how far each source is from real images: "
+        "below zero it is too smooth there, above too rough. The bands are 95 % intervals of that "
+        "difference. Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
     ),
     "distinguish": (
         "Can a classifier tell them apart?",
