@@ -45,8 +45,8 @@ def test_depth_costs_the_pixels_of_the_networks_input():
     assert depth.images == 120_000 + 2 * 200 * 600
     speed = known["depth-anything-v2-large"]["images_per_second"]
     assert depth.hours == pytest.approx(depth.images / speed / 3600)
-    assert depth.jobs == 12 + 2 * 12
-    half = {("estimate_depth", "depth"): Measured({"train": 18})}
+    assert depth.jobs == 12 + 2 * 4  # real images, and two kinds of prompt
+    half = {("estimate_depth", "depth"): Measured({"train": 10})}
     left = planned({"g": {"preset": "sdxl"}}, half)["estimate_depth", "depth"]
     assert left.hours == pytest.approx(depth.hours / 2)
     small = STUDY["views"] | {"depth": {"kind": "depth", "input_size": 252}}
@@ -61,7 +61,7 @@ def test_hours_scale_with_steps_and_pixels():
     assert same.hours == pytest.approx(same.images / known["images_per_second"] / 3600)
     half = generation({"preset": "sdxl", "steps": known["steps"] // 2, "image_size": 512})
     assert half.hours == pytest.approx(same.hours / 8)
-    assert half.longest == pytest.approx(10_000 / half.images * half.hours)
+    assert half.longest == pytest.approx(50_000 / half.images * half.hours)
 
 
 def test_binned_sizes_cost_what_is_rendered():

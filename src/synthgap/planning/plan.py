@@ -13,7 +13,7 @@ from synthgap.config.views import depth_models
 
 # Bytes a pixel of natural images at 256 to 512 pixels, by codec: rules of thumb for the storage
 # of images that do not exist yet.
-BYTES_A_PIXEL = {"png": 2.0, "webp": 1.4, "jpeg": 0.6}
+BYTES_A_PIXEL = {"png": 2.0, "webp": 1.4, "jpeg": 0.6, "depth": 0.4}
 # Below, starting up outweighs the work; above, much is lost when a job dies.
 SHORT_JOB, LONG_JOB = 5 / 60, 1.0
 
@@ -169,7 +169,7 @@ class Plan:
             if name not in self.config.depth_views:
                 yield self._shards("derive_view", name, parts, view.codec, view=name)
                 continue
-            row = self._shards("estimate_depth", name, parts, view.codec, view=name)
+            row = self._shards("estimate_depth", name, parts, "depth", view=name)
             known = speeds()["estimate_depth"].get(self.config.depth_views[name].model)
             if known and row.hours is None:
                 # The network's input counts, and not the image's size.
