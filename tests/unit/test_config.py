@@ -232,6 +232,7 @@ def with_view(**view):
             {"kind": "band_pass", "nyquist": [0.2, 0.5]},
             {"low": 3, "high": 8, "encode": "offset"},
         ),
+        ({"kind": "band_pass", "nyquist": [0.0, 0.5]}, {"low": 0, "high": 8, "encode": "clip"}),
         ({"kind": "random_crops", "size": 16}, {"count": 4, "codec": "webp"}),
     ],
 )
@@ -251,13 +252,26 @@ def test_the_code_of_paper_a_at_its_own_size():
         assert config.parse(raw).view_options(kind)["half_width"] == half_width
 
 
+def test_a_lossy_codec_is_told_with_a_number_and_a_lossless_one_is_not():
+    raw = copy.deepcopy(DEFAULT)
+    found = []
+    for codec in ("jpeg", "png"):
+        raw["views"]["low"] = {"kind": "patches", "size": 8, "codec": codec}
+        found.append(config.parse(raw).about_probes()["low"]["view_options"])
+    assert found == [
+        {"kind": "patches", "size": 8, "codec": "jpeg"},
+        {"kind": "patches", "size": 8},
+    ]
+
+
 def test_depth_models_come_from_presets_the_hub_and_folders(tmp_path):
     options = with_view(kind="depth")
     assert options["model"] == "depth-anything/Depth-Anything-V2-Large-hf"
     assert options["input_size"] == 518
     assert "threads" not in options
     assert with_view(kind="depth", model="lab/depth", revision="abc")["revision"] == "abc"
-    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text("{}")
     raw = copy.deepcopy(DEFAULT)
     raw["views"] |= {"hub": {"kind": "depth"}, "own": {"kind": "depth", "model": str(tmp_path)}}
     study = config.parse(raw)
@@ -284,7 +298,11 @@ def test_depth_models_come_from_presets_the_hub_and_folders(tmp_path):
         ({"kind": "band_pass", "low": 2, "high": 17}, "17 is beyond Nyquist, 16 here"),
         ({"kind": "random_crops", "size": 33}, "size 33 is larger than the image, 32"),
         ({"kind": "depth", "model": "depth-anything-v3"}, "no depth model `depth-anything-v3`"),
-        ({"kind": "depth", "model": "./nothing"}, "is no model folder: it has no config.json"),
+        ({"kind": "depth", "model": "a/b/c"}, "no depth model `a/b/c`; known: depth-anything-v2"),
+        ({"kind": "depth", "model": "./nothing"}, "it has no config.json (~ is not known)"),
+        ({"kind": "depth", "model": "~/depth"}, "it has no config.json (~ is not known)"),
+        ({"kind": "high_pass", "half_width": 16}, "a half-width of 16 leaves nothing of 32 pixels"),
+        ({"kind": "high_pass", "nyquist": 0.97, "settings": "code"}, "cuts high_pass at 0.03 of"),
         ({"kind": "depth", "input_size": 500}, "multiple of 14"),
         ({"kind": "depth", "normalise": "metric"}, "`max_depth` is needed with"),
         ({"kind": "depth", "max_depth": 20.0}, "`max_depth` is needed with"),

@@ -13,7 +13,15 @@ import derive_view
 import estimate_depth
 from synthgap.data.derive import derive_shard
 from synthgap.data.images import encode
-from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, read_shard, tar_members
+from synthgap.data.shards import (
+    Manifest,
+    Sample,
+    ShardWriter,
+    gather,
+    image_of,
+    read_shard,
+    tar_members,
+)
 from synthgap.errors import UserError
 from synthgap.progress import Progress
 from synthgap.views import make_view
@@ -111,10 +119,13 @@ def test_several_crops_an_image_are_samples_of_their_own(shard, tmp_path):
     for place, row in enumerate(rows):
         details = json.loads(row["details"])
         assert details["of"] == f"key-{place // 4}"
+        assert details["copy"] == place % 4
         top, left, height, width = details["crop"]
         part = IMAGES[place // 4, top : top + height, left : left + width]
         np.testing.assert_array_equal(images[place], part)
         assert row["class_index"] == place // 4 % 3
+        assert image_of(row["key"], row["details"]) == f"key-{place // 4}"
+        assert image_of(f"1-{row['key']}", row["details"]) == f"1-key-{place // 4}"  # of a pair
 
 
 def test_depth_in_16_bits_is_read_as_8_by_others(shard, tmp_path, monkeypatch):
@@ -152,6 +163,7 @@ def test_the_command_stores_in_the_codec_of_the_view(shard, tmp_path, monkeypatc
         run(derive_view, monkeypatch, "--images", shard, "--view", spec, "--tar", tar)
         assert f"key-0.{suffix}" in tar_members(tar)
         assert pq.read_table(tar.with_suffix(".parquet")).num_rows == 7
+        assert json.loads(tar.with_suffix(".json").read_text())["images"] == 7  # not the failed one
 
 
 def write(folder, images):
@@ -165,11 +177,10 @@ def write(folder, images):
 def test_an_image_of_another_size_is_named(tmp_path):
     images = [IMAGES[0], IMAGES[1], IMAGES[2, :20]]
     tar = write(tmp_path, images)
-    for batch_size in (1, 3):
-        with pytest.raises(
-            UserError, match=r"key-2 has 32 x 20 px and key-0 32 x 32; a view needs"
-        ):
-            derive(tar, tmp_path / "out", HIGH, batch_size)
+    said = r"key-2 has 32 x 20 px and key-0 32 x 32; a view needs"
+    for batch_size, threads in ((1, 1), (3, 1), (1, 3), (2, 2)):
+        with pytest.raises(UserError, match=said):
+            derive(tar, tmp_path / "out", HIGH, batch_size, threads)
     assert not (tmp_path / "out" / "00000.tar").exists()
 
 

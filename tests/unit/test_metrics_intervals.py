@@ -110,9 +110,21 @@ def test_bootstrap_over_seeds_covers_the_truth():
         lambda: bootstrap_mean(np.zeros(3), level=95),
         lambda: bootstrap_mean(np.zeros(3), resamples=1),
         lambda: bootstrap_accuracy_over_seeds(np.zeros(3, dtype=bool)),
-        lambda: bootstrap_accuracy_over_seeds(np.zeros((2, 3))),  # type: ignore[arg-type]
+        lambda: bootstrap_accuracy_over_seeds(np.zeros((2, 3), dtype=int)),
+        lambda: bootstrap_accuracy_over_seeds(np.full((2, 3), 1.5)),
     ],
 )
 def test_bad_input_is_refused(call):
     with pytest.raises(UserError):
         call()
+
+
+def test_crops_of_an_image_narrow_the_interval_no_more_than_they_tell():
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 300)) < 0.8
+    alike = images.astype(np.float64)  # all crops of an image go the same way
+    assert bootstrap_accuracy_over_seeds(alike) == bootstrap_accuracy_over_seeds(images)
+    apart = (rng.random((2, 300, 4)) < 0.8).mean(axis=2)  # each goes its own way
+    narrow, wide = bootstrap_accuracy_over_seeds(apart), bootstrap_accuracy_over_seeds(alike)
+    assert narrow.high - narrow.low < 0.7 * (wide.high - wide.low)
+    assert bootstrap_accuracy_over_seeds(np.ones((1, 50))) == wilson(50, 50)

@@ -54,6 +54,22 @@ def test_depth_costs_the_pixels_of_the_networks_input():
     assert smaller.hours == pytest.approx(depth.hours * (252 / 518) ** 2)
 
 
+def test_crops_are_counted_and_are_as_small_as_they_are():
+    crops = {"kind": "random_crops", "size": 64, "count": 4}
+    views = {
+        "low": {"kind": "patches", "size": 64},
+        "high": crops,
+        "depth": STUDY["views"]["depth"],
+    }
+    rows = planned({"g": {"preset": "sdxl"}}, views=views)
+    patches, crops = rows["derive_view", "low"], rows["derive_view", "high"]
+    assert crops.images == 4 * patches.images
+    assert crops.gb == pytest.approx(patches.gb * 4 / 16)
+    # Of five probes of three seeds, four of the resnet50's see an image once and one four times.
+    usual = planned({"g": {"preset": "sdxl"}})["train_classifier", "resnet50"]
+    assert rows["train_classifier", "resnet50"].images > 1.5 * usual.images
+
+
 def test_hours_scale_with_steps_and_pixels():
     known = speeds()["generate_images"]["sdxl"]
     same = generation({"preset": "sdxl", "steps": known["steps"]})

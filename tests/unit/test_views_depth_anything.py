@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from synthgap.errors import UserError
@@ -40,7 +41,7 @@ def test_the_network_sees_what_the_processor_of_transformers_makes(folder):
     assert estimated.dtype == np.float32
     for image, depth in zip(IMAGES, estimated, strict=True):
         _, outputs = by_transformers(folder, image, 42)
-        assert outputs.predicted_depth.shape == (1, 42, 56)  # the shorter side, and multiples of 14
+        assert outputs.predicted_depth.shape == (1, 42, 56)
         back = F.interpolate(
             outputs.predicted_depth[:, None], size=(40, 56), mode="bilinear", align_corners=True
         )
@@ -54,6 +55,22 @@ def test_bicubic_is_the_post_processing_of_transformers(folder):
         processor, outputs = by_transformers(folder, image, 42)
         [expected] = processor.post_process_depth_estimation(outputs, [(40, 56)])
         np.testing.assert_allclose(depth, expected["predicted_depth"].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"),
+    [((256, 256), (518, 518)), ((256, 512), (518, 1036)), ((300, 200), (784, 518)),
+     ((1024, 768), (686, 518)), ((14, 15), (518, 560))],
+)  # fmt: skip
+def test_the_shorter_side_becomes_the_input_size(folder, size, seen):
+    assert DepthAnything(folder).network_size(*size) == seen
+
+
+def test_what_is_not_square_is_not_distorted_more_than_to_whole_patches(folder):
+    estimator, sizes = DepthAnything(folder, input_size=42), []
+    estimator.model.register_forward_pre_hook(lambda module, args: sizes.append(args[0].shape[2:]))
+    estimator(IMAGES[:1, :30, :50])
+    assert [tuple(size) for size in sizes] == [(42, 70)]
 
 
 def test_the_default_input_is_518_pixels(folder):
@@ -94,6 +111,22 @@ def test_the_view_is_stretched_and_quantised(folder):
     np.testing.assert_allclose(levels / 65535 * 0.5, np.clip(maps, 0, 0.5), atol=1e-5)
 
 
+def test_weights_that_lack_a_part_of_the_network_are_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "headless")
+    weights = tmp_path / "headless" / "model.safetensors"
+    tensors = {name: t for name, t in load_file(weights).items() if not name.startswith("head.")}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"the weights lack \d+ tensors.*first being head\."):
+        DepthAnything(tmp_path / "headless")
+
+
+def test_unknown_settings_are_refused(folder):
+    with pytest.raises(UserError, match="unknown interpolation 'nearest'; known: bilinear, bicub"):
+        DepthAnything(folder, interpolation="nearest")
+    with pytest.raises(UserError, match="unknown dtype 'int8'"):
+        DepthAnything(folder, dtype="int8")
+
+
 def test_folders_that_hold_no_depth_model_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match=r"no depth model: it has no preprocessor_config\.json"):
         DepthAnything(tmp_path)
@@ -106,6 +139,12 @@ def test_folders_that_hold_no_depth_model_are_refused(folder, tmp_path):
     weights.rename(weights.with_name("pytorch_model.bin"))
     with pytest.raises(UserError, match="cannot be loaded as a depth model"):
         DepthAnything(tmp_path / "pickled")
+    for name, damage in (("cut", lambda content: content[:-100]), ("empty", lambda content: b"")):
+        shutil.copytree(folder, tmp_path / name)
+        weights = tmp_path / name / "model.safetensors"
+        weights.write_bytes(damage(weights.read_bytes()))
+        with pytest.raises(UserError, match="cannot be loaded as a depth model"):
+            DepthAnything(tmp_path / name)
     shutil.copytree(folder, tmp_path / "other")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))

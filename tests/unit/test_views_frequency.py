@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgap.errors import UserError
+from synthgap.views import frequency
 from synthgap.views.cutoff import half_width_from_nyquist
 from synthgap.views.frequency import band_pass, high_pass, low_pass
 from synthgap.views.quantise import to_uint8
@@ -67,6 +68,24 @@ def test_both_ways_to_filter_equal_the_fft_route_at_real_sizes(size):
         if r > 2:
             expected = expected - fft_reference(images, box(size, 2))
             np.testing.assert_allclose(band_pass(images, 2, r), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int64, np.uint64])
+def test_half_widths_may_be_numpys_integers(kind):
+    images = random_images((1, 128, 128, 1))
+    for mask_shape in ("rectangle", "circle"):
+        frequency._weights.cache_clear()  # equal numbers share an entry
+        by_numpy = low_pass(images, kind(50), mask_shape=mask_shape)
+        band = band_pass(images, kind(20), kind(50), mask_shape=mask_shape)
+        frequency._weights.cache_clear()
+        np.testing.assert_array_equal(low_pass(images, 50, mask_shape=mask_shape), by_numpy)
+        np.testing.assert_array_equal(band_pass(images, 20, 50, mask_shape=mask_shape), band)
+
+
+@pytest.mark.parametrize("low", [-1, 0.0, False, 6])
+def test_lower_ends_that_do_not_fit_are_refused(low):
+    with pytest.raises(UserError, match="`low` must be an integer from 0 to 5"):
+        band_pass(random_images((1, 20, 11, 3)), low, 5)
 
 
 def test_a_transposed_image_gives_the_transposed_result():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synthgap.atomic import atomic_path
 from synthgap.job import command, input_path, json_object, log, output_path, run
-from synthgap.metrics.intervals import bootstrap_accuracy_over_seeds, bootstrap_mean
+from synthgap.metrics.intervals import bootstrap_accuracy_over_seeds
 from synthgap.metrics.table import Row, rows, to_table
 
 Run = tuple[str, str, str]  # data set, view, classifier
@@ -76,26 +76,36 @@ def read_predictions(paths: list[Path]) -> dict[Run, dict[int, pa.Table]]:
     found: dict[Run, dict[int, pa.Table]] = {}
     for path in dict.fromkeys(paths):
         dataset, view, classifier, seed = Path(path).with_suffix("").parts[-4:]
-        table = pq.read_table(path, columns=["test_source", "key", "correct"])
+        table = pq.read_table(path, columns=["test_source", "key", "image", "correct"])
         found.setdefault((dataset, view, classifier), {})[int(seed.removeprefix("seed-"))] = table
     return found
 
 
-def by_test(seeds: dict[int, pa.Table]) -> dict[str, dict[int, NDArray[np.bool_]]]:
-    """Return, by test source and seed, which images were classified correctly, in one order."""
-    found: dict[str, dict[int, NDArray[np.bool_]]] = {}
+def by_test(seeds: dict[int, pa.Table]) -> dict[str, dict[int, NDArray[Any]]]:
+    """Return, by test source and seed, which images were classified correctly, in one order.
+
+    Of a view with several crops an image, which share of them: the crops of an image are not
+    independent, so intervals are over images.
+    """
+    found: dict[str, dict[int, NDArray[Any]]] = {}
     for seed, table in seeds.items():
         for test in pc.unique(table["test_source"]).to_pylist():
             part = table.filter(pc.equal(table["test_source"], test)).sort_by("key")
-            found.setdefault(test, {})[seed] = np.asarray(part["correct"].to_pylist(), dtype=bool)
+            correct = np.asarray(part["correct"].to_pylist(), dtype=bool)
+            images, of = np.unique(part["image"].to_pylist(), return_inverse=True)
+            if len(images) < len(correct):
+                correct = np.bincount(of, weights=correct) / np.bincount(of)
+            found.setdefault(test, {})[seed] = correct
     return found
 
 
 def accuracy(
-    correct: dict[int, NDArray[np.bool_]], where: dict[str, Any], about: dict[str, Any], seed: int
+    correct: dict[int, NDArray[Any]], where: dict[str, Any], about: dict[str, Any], seed: int
 ) -> list[Row]:
     """Return top-1 accuracy of each training seed, and over all of them."""
-    per_seed = {s: bootstrap_mean(values, seed=seed) for s, values in correct.items()}
+    per_seed = {
+        s: bootstrap_accuracy_over_seeds(values[None], seed=seed) for s, values in correct.items()
+    }
     everything = bootstrap_accuracy_over_seeds(np.stack(list(correct.values())), seed=seed)
     return [
         Row(

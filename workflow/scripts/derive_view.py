@@ -4,7 +4,7 @@ import argparse
 import time
 
 from synthgap.data.derive import derive_shard
-from synthgap.data.shards import ShardWriter, read_rows
+from synthgap.data.shards import ShardWriter, count_readable
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress
 from synthgap.views import make_view
@@ -21,10 +21,11 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     view = make_view(args.view)
-    total = sum(read_rows(tar).num_rows for tar in args.images)
+    total = count_readable(args.images)
     with ShardWriter(args.tar, args.view["codec"]) as shard, Progress(total, "images") as bar:
         totals = derive_shard(args.images, shard, args.view, view, bar)
-        shard.facts = facts(args, time.monotonic() - started, total, totals=totals)
+        seconds = time.monotonic() - started
+        shard.facts = facts(args, seconds, len(shard.rows), totals=totals)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import time
 import torch
 
 from synthgap.data.derive import derive_shard
-from synthgap.data.shards import ShardWriter, read_rows
+from synthgap.data.shards import ShardWriter, count_readable
 from synthgap.devices import take_device
+from synthgap.hub import origin
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress
 from synthgap.views import make_view
@@ -30,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     device = take_device(args.gpus)
     torch.set_num_threads(args.threads)
     view = make_view(args.view, model=args.model, device=device)
-    total = sum(read_rows(tar).num_rows for tar in args.images)
+    total = count_readable(args.images)
     with ShardWriter(args.tar, args.view["codec"]) as shard, Progress(total, "images") as bar:
         started = time.monotonic()
         batch_size = args.view["batch_size"]
@@ -44,7 +45,14 @@ def main(args: argparse.Namespace) -> None:
             threads=args.threads,
         )
         seconds = time.monotonic() - started
-        shard.facts = facts(args, seconds, total, device=device, totals=totals)
+        shard.facts = facts(
+            args,
+            seconds,
+            len(shard.rows),
+            device=device,
+            totals=totals,
+            depth_model=origin(args.model),
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
 from synthgap.classifiers.evaluation import load, predict, set_up
-from synthgap.data.shards import Manifest
+from synthgap.data.shards import Manifest, image_of
 from synthgap.errors import UserError
 from synthgap.job import InputPath, command, input_path, output_path, run
 from synthgap.progress import Progress
@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
     [
         ("test_source", pa.string()),
         ("key", pa.string()),
+        ("image", pa.string()),  # the key, but for crops: that of the image they are of
         ("class_index", pa.int32()),
         ("predicted", pa.int32()),
         ("correct", pa.bool_()),
@@ -84,9 +85,11 @@ def main(args: argparse.Namespace) -> None:
                 shown = manifest.class_indices[start : start + BATCH]
                 probabilities = predict(model, manifest.images(rows), BATCH)
                 predicted = probabilities.argmax(1)
+                part = manifest.table.select(["key", "details"]).slice(start, len(rows))
                 columns = [
                     [name] * len(rows),
-                    manifest.table["key"].slice(start, len(rows)).to_pylist(),
+                    part["key"].to_pylist(),
+                    [image_of(row["key"], row["details"]) for row in part.to_pylist()],
                     shown,
                     predicted,
                     predicted == shown,

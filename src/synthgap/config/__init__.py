@@ -111,15 +111,13 @@ class Config(Section):
 
     def about_probes(self) -> dict[str, Any]:
         """Return the probes of study `transfer`, each with the options of its view."""
-        silent = {"codec", "batch_size"}  # they move no number, or its last digits at most
-        options = {
-            name: {
-                k: v
-                for k, v in self.view_options(name).items()
-                if k not in silent and v is not None
-            }
-            for name in self.views
-        }
+        options = {name: self.view_options(name) for name in self.views}
+        for view in options.values():
+            # What moves no number, or its last digits at most; a lossy codec does.
+            for name in ["batch_size", *(["codec"] if view["codec"] != "jpeg" else [])]:
+                view.pop(name, None)
+            for name in [name for name, value in view.items() if value is None]:
+                del view[name]
         return {
             name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
             for name, probe in self.studies.transfer.probes.items()

@@ -12,6 +12,7 @@ from synthgap.hub import HubModel, is_folder
 from synthgap.views.cutoff import half_width_from_nyquist
 
 Share = Annotated[float, Field(gt=0, le=1)]
+ShareOrNone = Annotated[float, Field(ge=0, le=1)]
 Mask = Literal["rectangle", "circle"]
 Encoding = Literal["clip", "offset", "minmax"]
 Lossless = Literal["webp", "png"]
@@ -86,12 +87,26 @@ class DepthView(Section):
             settings = {*DISTANCE_TRANSFORM_SETTINGS}
             if foreign := sorted(self.model_fields_set - settings):
                 raise ValueError(f"`{foreign[0]}` is of the estimator depth-anything")
-        elif self.model not in depth_models() and "/" not in self.model:
-            known = ", ".join(depth_models())
-            raise ValueError(f"no depth model `{self.model}`; known: {known}, or give a hub id")
-        elif is_folder(self.model) and not Path(self.model, "config.json").is_file():
-            raise ValueError(f"model: {self.model} is no model folder: it has no config.json")
+        elif self.model not in depth_models():
+            self._check_model()
         return self
+
+    def _check_model(self) -> None:
+        if is_folder(self.model):
+            for name in ("config.json", "preprocessor_config.json"):
+                if not Path(self.model, name).is_file():
+                    raise ValueError(
+                        f"model: {self.model} is no folder of a depth model: it has no {name} "
+                        "(~ is not known)"
+                    )
+            if self.revision:
+                raise ValueError("`revision` is of a hub's model, and `model` is a folder")
+        elif self.model.count("/") != 1:
+            known = ", ".join(depth_models())
+            raise ValueError(
+                f"no depth model `{self.model}`; known: {known}; or give a hub id (owner/name) or "
+                "a folder (./name)"
+            )
 
     @property
     def needs_model(self) -> bool:
@@ -161,11 +176,18 @@ class PassView(Section):
             UserError: the cut-off is under one pixel.
         """
         share, encode = self.nyquist, self.encode
-        if self.settings == "code":
-            # That code cuts its high-pass at 1 - c, so a pair of one c does not add up.
-            share = 1 - share if self.kind == "high_pass" and share else share
+        if self.settings == "code" and share:
             encode = "minmax"
-        width = half_width_from_nyquist(share, side) if share else self.half_width
+            # That code cuts its high-pass at 1 - c, so a pair of one c does not add up.
+            share = 1 - share if self.kind == "high_pass" else share
+            width: int | None = int(share * side / 2)
+            if not width:
+                raise UserError(
+                    f"`settings: code` cuts {self.kind} at {share:.3g} of Nyquist, which is under "
+                    f"one pixel at a side of {side}"
+                )
+        else:
+            width = half_width_from_nyquist(share, side) if share else self.half_width
         encode = encode or ("clip" if self.kind == "low_pass" else "offset")
         return self.model_dump(include={"kind", "mask", "codec"}) | {
             "half_width": width,
@@ -181,7 +203,7 @@ class BandView(Section):
         None, description="half-width up to which frequencies are removed"
     )
     high: Count | None = Field(None, description="half-width up to which frequencies are kept")
-    nyquist: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = Field(
+    nyquist: Annotated[list[ShareOrNone], Field(min_length=2, max_length=2)] | None = Field(
         None, description="the same two as fractions of Nyquist"
     )
     mask: Mask = "rectangle"
@@ -206,7 +228,8 @@ class BandView(Section):
         """Return what shapes the images, for images of `side` pixels."""
         low, high = self.low, self.high
         if self.nyquist:
-            low, high = (half_width_from_nyquist(share, side) for share in self.nyquist)
+            ends = [half_width_from_nyquist(share, side) if share else 0 for share in self.nyquist]
+            low, high = ends
             if low == high:
                 raise UserError(f"nyquist: {self.nyquist} is an empty band at a side of {side}")
         encode = self.encode or ("offset" if low else "clip")
@@ -266,6 +289,8 @@ def check_view(name: str, view: View, side: int) -> None:
     width = options.get("half_width", options.get("high", 0))
     if width > side // 2:
         raise ValueError(f"views.{name}: {width} is beyond Nyquist, {side // 2} here")
+    if options["kind"] == "high_pass" and options["mask"] == "rectangle" and 2 * width == side:
+        raise ValueError(f"views.{name}: a half-width of {width} leaves nothing of {side} pixels")
     size = options.get("size", 0)
     if size > side:
         raise ValueError(f"views.{name}: size {size} is larger than the image, {side}")

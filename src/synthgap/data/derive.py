@@ -33,13 +33,14 @@ def derive_shard(
     """Write the view of every readable image of the shards `images` to `shard`.
 
     A sample keeps its class, prompt, seed and details; those of the view are added. Where a view
-    has several images of one, their keys are KEY-0, KEY-1 and so on.
+    has several images of one, their keys are KEY-0, KEY-1 and so on, and `copy` in the details is
+    that number.
 
     Args:
         spec: the view's options, for the record.
         view: from `synthgap.views.make_view`.
         batch_size: images that `view` gets at once. Memory is in proportion to it and to `threads`.
-        threads: with more than one, that many decode and as many encode while `view` is at work.
+        threads: with more than one, so many decode and encode while `view` is at work.
 
     Returns:
         The sums of what `view` counts.
@@ -48,11 +49,11 @@ def derive_shard(
         UserError: an image is damaged, of another size than the first, or not fit for the view.
     """
     totals: dict[str, int] = {}
-    reader = _Reader()
+    first = _First()
     batches = ((tar, *batch) for tar in images for batch in read_shard(tar, batch_size))
     with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        decoded = _ahead(pool, threads, reader.decoded, batches)
-        derived = (_derive(view, *batch) for batch in decoded)
+        decoded = _ahead(pool, threads, _decoded, batches)
+        derived = (_derive(view, first, *batch) for batch in decoded)
         encoded = _ahead(pool, threads, _encoder(shard.image_format), derived)
         for samples, result, contents in encoded:
             copies = len(contents) // len(samples)
@@ -61,7 +62,9 @@ def derive_shard(
                 details = sample.details | {"view": dict(spec)} | result.how
                 if result.boxes is not None:
                     details |= {"of": sample.key, "crop": list(result.boxes[place])}
-                key = f"{sample.key}-{copy}" if copies > 1 else sample.key
+                key = sample.key
+                if copies > 1:
+                    key, details = f"{key}-{copy}", details | {"copy": copy}
                 shard.add_encoded(replace(sample, key=key, details=details), content)
             for name, count in result.counts.items():
                 totals[name] = totals.get(name, 0) + count
@@ -69,41 +72,46 @@ def derive_shard(
     return totals
 
 
-class _Reader:
-    """Decodes batches, whose images have to be of the first one's size."""
+class _First:
+    """Whose size all images of a shard must have: its first one's."""
 
-    def __init__(self) -> None:
-        self.first: tuple[str, tuple[int, ...]] | None = None
+    key, shape = "", (0, 0, 0)
 
-    def decoded(
-        self, batch: tuple[Path, list[Sample], list[bytes]]
-    ) -> tuple[Path, list[Sample], Images]:
-        tar, samples, contents = batch
-        images = []
-        for sample, content in zip(samples, contents, strict=True):
-            try:
-                image = decode(content)
-            except (OSError, SyntaxError, ValueError) as error:
-                raise UserError(
-                    f"{tar} is damaged: {sample.key} is no image ({error}); delete the tar "
-                    "and run snakemake again to make it anew"
-                ) from error
-            self.first = self.first or (sample.key, image.shape)
-            if image.shape != self.first[1]:
-                key, (height, width, _) = self.first
-                raise UserError(
-                    f"{tar}: {sample.key} has {image.shape[1]} x {image.shape[0]} px and "
-                    f"{key} {width} x {height}; a view needs images of one size"
-                )
-            images.append(image)
-        return tar, samples, np.stack(images)
+    def check(self, tar: Path, sample: Sample, image: Images) -> None:
+        """Raises UserError when an image is of another size."""
+        height, width, channels = image.shape
+        if not self.key:
+            self.key, self.shape = sample.key, (height, width, channels)
+        if image.shape != self.shape:
+            raise UserError(
+                f"{tar}: {sample.key} has {width} x {height} px and {self.key} {self.shape[1]} x "
+                f"{self.shape[0]}; a view needs images of one size"
+            )
+
+
+def _decoded(
+    batch: tuple[Path, list[Sample], list[bytes]],
+) -> tuple[Path, list[Sample], list[Images]]:
+    tar, samples, contents = batch
+    images = []
+    for sample, content in zip(samples, contents, strict=True):
+        try:
+            images.append(decode(content))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(
+                f"{tar} is damaged: {sample.key} is no image ({error}); delete the tar and run "
+                "snakemake again to make it anew"
+            ) from error
+    return tar, samples, images
 
 
 def _derive(
-    view: View, tar: Path, samples: list[Sample], images: Images
+    view: View, first: _First, tar: Path, samples: list[Sample], images: list[Images]
 ) -> tuple[list[Sample], Derived]:
+    for sample, image in zip(samples, images, strict=True):  # here, where they come in order
+        first.check(tar, sample, image)
     try:
-        return samples, view(images, [sample.seed for sample in samples])
+        return samples, view(np.stack(images), [sample.seed for sample in samples])
     except UserError as error:
         raise UserError(f"{tar}: {error}") from error
 

@@ -150,6 +150,11 @@ def read_rows(tar: Path) -> pa.Table:
     return rows
 
 
+def count_readable(tars: Sequence[Path]) -> int:
+    """Return the number of images in some shards, without the samples that failed."""
+    return sum(read_rows(tar)["status"].to_pylist().count("ok") for tar in tars)
+
+
 def read_shard(tar: Path, batch: int = 64) -> Iterator[tuple[list[Sample], list[bytes]]]:
     """Yield the readable samples of a shard and their encoded images, `batch` at a time."""
     rows = read_rows(tar).to_pylist()
@@ -159,6 +164,16 @@ def read_shard(tar: Path, batch: int = 64) -> Iterator[tuple[list[Sample], list[
             part = rows[start : start + batch]
             images = [reader.read_bytes(Path(tar), row["offset"], row["length"]) for row in part]
             yield [sample_of(row) for row in part], images
+
+
+def image_of(key: str, details: str) -> str:
+    """Return the key of the image that a sample shows a part of; the sample's own if it is whole.
+
+    Args:
+        key, details: of a shard's or manifest's row.
+    """
+    copy = json.loads(details).get("copy") if '"copy"' in details else None
+    return key if copy is None else key.removesuffix(f"-{copy}")
 
 
 def sample_of(row: dict[str, Any]) -> Sample:

@@ -105,7 +105,7 @@ def bootstrap_mean(
 
 
 def bootstrap_accuracy_over_seeds(
-    correct: NDArray[np.bool_],
+    correct: NDArray[Any],
     *,
     level: float = 0.95,
     resamples: int = 2000,
@@ -122,31 +122,34 @@ def bootstrap_accuracy_over_seeds(
     none correct gives Wilson's interval for the number of *images* (see `bootstrap_mean`).
 
     Args:
-        correct: (seeds, images) booleans: was image j classified correctly with seed i.
+        correct: (seeds, images): was image j classified correctly with seed i, as booleans; or
+            the share, in 0..1, of image j's crops that were.
         level, resamples, seed: as for `bootstrap_mean`.
 
     Returns:
         Accuracy in 0..1.
 
     Raises:
-        UserError: not a non-empty boolean matrix, or a bad level or count.
+        UserError: not a non-empty matrix of booleans or shares, or a bad level or count.
     """
     _check_level(level)
     _check_resamples(resamples)
     correct = np.asarray(correct)
-    if correct.dtype != np.bool_ or correct.ndim != 2 or correct.size == 0:
+    if correct.dtype not in (np.bool_, np.float64) or correct.ndim != 2 or correct.size == 0:
         raise UserError(
-            "bootstrap over seeds: expected booleans of shape (seeds, images), "
+            "bootstrap over seeds: expected booleans or shares of shape (seeds, images), "
             f"got {correct.dtype} of shape {correct.shape}"
         )
+    if not ((correct >= 0) & (correct <= 1)).all():
+        raise UserError("bootstrap over seeds: shares must lie in 0..1")
     seeds, images = correct.shape
-    if seeds == 1:
-        return bootstrap_mean(correct[0], level=level, resamples=resamples, seed=seed)
     value = float(correct.mean())
     if value in (0.0, 1.0):
         return wilson(images if value else 0, images, level)
+    if seeds == 1:
+        return bootstrap_mean(correct[0], level=level, resamples=resamples, seed=seed)
 
-    # Images that all seeds agree on in the same way are alike: at most 2^seeds kinds.
+    # Images that all seeds agree on in the same way are alike; of booleans, at most 2^seeds kinds.
     kinds, counts = np.unique(correct, axis=1, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)

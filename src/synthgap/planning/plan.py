@@ -131,6 +131,13 @@ class Plan:
         for name in self.config.trained_models:
             yield self._jobs("train_generator", name, 1)
 
+    def _kind(self, view: str) -> str:
+        return "rgb" if view == "rgb" else self.config.views[view].kind
+
+    def _in_view(self, images: int | None, view: str) -> int | None:
+        """Return how many samples a view makes of some images."""
+        return images and images * getattr(self.config.views.get(view), "count", 1)
+
     def _about_downloads(self) -> dict[str, tuple[float, str]]:
         """Return size in GB and licence of what is downloaded, by folder, where it is known."""
         known = {}
@@ -183,11 +190,14 @@ class Plan:
         config, transfer = self.config, self.config.studies.transfer
         distinguish = config.studies.distinguish
         trainings = {
-            (source, probe.view, probe.classifier, seed): self.images_of(source, "train")
+            (source, probe.view, probe.classifier, seed): self._in_view(
+                self.images_of(source, "train"), probe.view
+            )
             for probe in transfer.probes.values()
             for source in self.sources
             for seed in probe.seeds
         }
+        # Of a pair the config tells how many samples it has, whole images or crops.
         both = self.classes and 2 * self.classes * distinguish.images_per_class.train
         trainings |= {
             (f"real+{source}", distinguish.view, distinguish.classifier, seed): both
@@ -276,10 +286,12 @@ class Plan:
         """Return a row of jobs that write one shard each, for some sources and splits."""
         counts = [self.images_of(source, split) for source, split in parts]
         images = None if None in counts else sum(filter(None, counts))
+        images = self._in_view(images, view)
         found = self._found(stage, what)
         jobs = sum(self.config.shards_of(source, view)[split] for source, split in parts)
         row = self._jobs(stage, what, jobs, images)
-        size = found.bytes_an_image or self.pixels * BYTES_A_PIXEL[codec]
+        crop = getattr(self.config.views.get(view), "size", 0) if "crop" in self._kind(view) else 0
+        size = found.bytes_an_image or (crop**2 or self.pixels) * BYTES_A_PIXEL[codec]
         known: dict[str, Any] = {"gb": None if images is None else images * size / 1e9}
         if found.images_per_second and images is not None:
             hours, longest = self._hours(parts, stage, found.images_per_second, view)
@@ -296,7 +308,7 @@ class Plan:
         """Return the hours of the shards that are left, and of the longest one."""
         left, longest = 0.0, 0.0
         for source, split in parts:
-            images = self.images_of(source, split)
+            images = self._in_view(self.images_of(source, split), view)
             if images is None:
                 return None, None
             shards = self.config.shards_of(source, view)[split]

@@ -33,6 +33,7 @@ _SETTINGS = {
     "center_crop": {"size"},
     "random_crops": {"size", "count"},
 }
+_REQUIRED = {"half_width", "low", "high", "size"}
 # What a job's options have besides: how images are stored, where a model is from.
 _OF_JOBS = {"kind", "codec", "model", "revision", "batch_size"}
 # Structure estimators; modules with `make_estimator(spec, model, device)`.
@@ -90,10 +91,13 @@ def make_view(spec: Mapping[str, Any], *, model: Path | None = None, device: str
     for name in spec:
         if name not in known | _OF_JOBS:
             raise UserError(f"view {spec['kind']} has no `{name}`{suggest(name, known)}")
+    for name in _REQUIRED & _SETTINGS[spec["kind"]]:
+        if name not in spec:
+            raise UserError(f"view {spec['kind']} needs `{name}`")
     module = importlib.import_module(modules[0])
     if spec["kind"] == "depth":
-        estimator = importlib.import_module(modules[1]).make_estimator(spec, model, device)
-        derive = module.make_view(dict(spec), estimator)
+        estimator, about = importlib.import_module(modules[1]).make_estimator(spec, model, device)
+        derive = module.make_view(dict(spec), estimator, about)
     else:
         derive = module.make_view(dict(spec))
 

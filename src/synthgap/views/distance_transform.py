@@ -15,9 +15,11 @@ from synthgap.views.derived import Images
 from synthgap.views.structure import Estimator, Maps
 
 
-def make_estimator(spec: Mapping[str, Any], model: Path | None, device: str) -> Estimator:
-    """Return `distance_transform`, which has no settings, model or device."""
-    return distance_transform
+def make_estimator(
+    spec: Mapping[str, Any], model: Path | None, device: str
+) -> tuple[Estimator, dict[str, str]]:
+    """Return `distance_transform`, which has no settings, model or device to record."""
+    return distance_transform, {}
 
 
 def distance_transform(images: Images) -> Maps:

@@ -48,7 +48,7 @@ def low_pass(
     Raises UserError on another shape, type, half-width or mask.
     """
     images = _checked(images)
-    _check_half_width(half_width, images.shape, "half_width")
+    half_width = _checked_half_width(half_width, images.shape, "half_width")
     if mask_shape == "rectangle" and half_width <= _PRODUCTS_UP_TO:
         if half_width * 2 == images.shape[1] == images.shape[2]:
             return images.copy()
@@ -79,10 +79,10 @@ def band_pass(
     Otherwise as `low_pass`. Bands that share their ends add up to the whole.
     """
     images = _checked(images)
-    _check_half_width(high, images.shape, "high")
+    high = _checked_half_width(high, images.shape, "high")
+    low = _checked_half_width(low, images.shape, "low", least=0)
     if low == 0:
         return low_pass(images, high, mask_shape=mask_shape)
-    _check_half_width(low, images.shape, "low")
     if low >= high:
         raise UserError(f"the band {low}-{high} is empty: `low` must be below `high`")
     if mask_shape == "rectangle" and high <= _PRODUCTS_UP_TO:
@@ -176,11 +176,13 @@ def _checked(images: npt.NDArray[np.floating]) -> FloatImages:
     return np.ascontiguousarray(images, np.float32)
 
 
-def _check_half_width(half_width: int, shape: tuple[int, ...], name: str) -> None:
+def _checked_half_width(half_width: int, shape: tuple[int, ...], name: str, least: int = 1) -> int:
+    """The half-width as Python's own integer: numpy's small ones overflow in the mask."""
     largest = min(shape[1:3]) // 2
     is_integer = isinstance(half_width, int | np.integer) and not isinstance(half_width, bool)
-    if not is_integer or not 1 <= half_width <= largest:
+    if not is_integer or not least <= half_width <= largest:
         raise UserError(
-            f"`{name}` must be an integer from 1 to {largest} (half the shorter side) for images "
-            f"of {shape[1]} x {shape[2]} px, not {half_width!r}"
+            f"`{name}` must be an integer from {least} to {largest} (half the shorter side) for "
+            f"images of {shape[1]} x {shape[2]} px, not {half_width!r}"
         )
+    return int(half_width)

@@ -102,10 +102,10 @@ def _check_size(images: Images, size: int, name: str) -> None:
             f"images must be uint8 (N, H, W, C), not {images.dtype} of shape {images.shape}"
         )
     height, width = images.shape[1:3]
-    if not 1 <= size <= min(height, width):
+    if not isinstance(size, int | np.integer) or not 1 <= size <= min(height, width):
         raise UserError(
             f"`{name}` must be from 1 to {min(height, width)} px for images of "
-            f"{height} x {width} px, not {size}"
+            f"{height} x {width} px, not {size!r}"
         )
 
 

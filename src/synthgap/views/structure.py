@@ -18,14 +18,16 @@ Estimator = Callable[[Images], Maps]
 """Maps uint8 images (N, H, W, 3) to float32 (N, H, W), larger meaning nearer, or farther if metric.
 
 An estimator's module has `make_estimator(spec, model, device)`: the view's options, the folder of
-the model's weights and torch's device.
+the model's weights and torch's device. It returns the estimator and what to record of it.
 """
 
 
-def make_view(spec: dict[str, Any], estimator: Estimator) -> View:
+def make_view(
+    spec: dict[str, Any], estimator: Estimator, about: dict[str, str] | None = None
+) -> View:
     """The view `depth`; see `synthgap.views.make_view`.
 
-    spec: `normalise` (see `to_levels`), `max_depth` and `bits`.
+    spec: `normalise` (see `to_levels`), `max_depth` and `bits`. about: recorded with each image.
     The images are grey, (N, H, W), uint8 or uint16. A classifier reads them as three equal channels
     of 8 bits, as in paper A.
     """
@@ -36,7 +38,8 @@ def make_view(spec: dict[str, Any], estimator: Estimator) -> View:
         if not np.isfinite(maps).all():
             raise UserError(f"structure estimator {spec['estimator']!r} returned NaN or infinity")
         levels, counts = to_levels(maps, normalise, spec.get("max_depth"), bits)
-        return Derived(levels, {"estimator": spec["estimator"], "normalise": normalise}, counts)
+        how = {"estimator": spec["estimator"], "normalise": normalise} | (about or {})
+        return Derived(levels, how, counts)
 
     return view
 
@@ -56,10 +59,12 @@ def to_levels(
     Returns uint8 or uint16 (N, H, W); and counts: `constant_maps`, and `clipped_values`, those
     outside 0 to `max_depth`.
     """
+    if bits not in (8, 16):
+        raise UserError(f"bits: 8 or 16, not {bits!r}")
     top = (1 << bits) - 1
     counts = {"constant_maps": 0, "clipped_values": 0}
     if not maps.size:
-        return maps.astype(np.uint8), counts
+        return maps.astype(np.uint8) if bits == 8 else maps.astype(np.uint16), counts
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     counts["constant_maps"] = int(np.count_nonzero(low == high))
     if normalise == "image":
