@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 import derive_view
@@ -128,6 +129,15 @@ def test_several_crops_an_image_are_samples_of_their_own(shard, tmp_path):
         assert image_of(f"1-{row['key']}", row["details"]) == f"1-key-{place // 4}"  # of a pair
 
 
+@pytest.fixture
+def threads_as_before():
+    """Torch's threads are of the process, in which other tests follow."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_as_before")
 def test_depth_in_16_bits_is_read_as_8_by_others(shard, tmp_path, monkeypatch):
     model = build(tmp_path / "model")
     spec = {
