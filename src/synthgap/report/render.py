@@ -41,14 +41,6 @@ CAPTIONS = {
         "distribution; both low, a shifted one. The star is the real test split: what perfect "
         "images would reach.",
     ),
-    "power_spectrum": (
-        "How much contrast at each frequency",
-        "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
-        "of brightness, under a Hann window, averaged over directions; the grey band is one "
-        "standard deviation over real images. Right, how far each source is from real images: "
-        "below zero it is too smooth there, above too rough. The bands are 95 % intervals of that "
-        "difference. Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
-    ),
     "distinguish": (
         "Can a classifier tell them apart?",
         "Accuracy of classifiers trained to tell a source from real images. At 50 % they guess. "
@@ -59,6 +51,14 @@ CAPTIONS = {
         "Each classifier sees only one part of the image, in training and in testing. The further "
         "under the diagonal, the less that part carries over to real images. Compare with the "
         "stars: even real images lose something when seen in part.",
+    ),
+    "power_spectrum": (
+        "How much contrast at each frequency",
+        "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
+        "of brightness, under a Hann window, averaged over directions; the grey band is one "
+        "standard deviation over real images. Right, how far each source is from real images: "
+        "below zero it is too smooth there, above too rough. The bands are 95 % intervals of that "
+        "difference. Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
     ),
 }
 
