@@ -237,41 +237,36 @@ class BandView(Section):
         return kept | {"low": low, "high": high, "encode": encode}
 
 
-class PatchesView(Section):
+class _Part(Section):
+    """A view whose settings are its options as they are."""
+
+    codec: Codec = "webp"
+
+    def options(self, side: int) -> dict[str, Any]:
+        """Return what shapes the images."""
+        return self.model_dump()
+
+
+class PatchesView(_Part):
     """Square patches in random order: texture without structure."""
 
     kind: Literal["patches"]
     size: Count = Field(description="side of a patch in pixels")
-    codec: Codec = "webp"
-
-    def options(self, side: int) -> dict[str, Any]:
-        """Return what shapes the images."""
-        return self.model_dump()
 
 
-class CropView(Section):
+class CropView(_Part):
     """The central square (paper C)."""
 
     kind: Literal["center_crop"]
     size: Count = Field(description="side in pixels")
-    codec: Codec = "webp"
-
-    def options(self, side: int) -> dict[str, Any]:
-        """Return what shapes the images."""
-        return self.model_dump()
 
 
-class RandomCropsView(Section):
+class RandomCropsView(_Part):
     """Squares at random places, several an image (paper C)."""
 
     kind: Literal["random_crops"]
     size: Count = Field(description="side in pixels")
     count: Count = Field(4, description="crops an image")
-    codec: Codec = "webp"
-
-    def options(self, side: int) -> dict[str, Any]:
-        """Return what shapes the images."""
-        return self.model_dump()
 
 
 View = Annotated[
