@@ -18,8 +18,8 @@ ImageFormat = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[str, str] = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 JPEG_QUALITY = 95
 
-# What came out no larger than Pillow's smallest at several times its speed; see the benchmark. Maps
-# of 8 bits are so smooth that what is left after the filter hardly repeats.
+# About as large as Pillow's PNG at several times its speed; see the benchmark. Maps of
+# 8 bits are so smooth that what is left after the filter hardly repeats.
 PNG_RGB = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
@@ -92,8 +92,8 @@ def encode(image: NDArray[np.uint8] | NDArray[np.uint16], image_format: ImageFor
 
     Args:
         image: uint8 RGB (height, width, 3) or grey (height, width); `png` takes uint16 grey too.
-        image_format: `webp` is lossless at its least effort, which is smaller than PNG at its
-            greatest and several times as fast. `png` is lossless too, the one for 16 bits and the
+        image_format: `webp` is lossless at its least effort, of photographs smaller than Pillow's
+            PNG and several times as fast. `png` is lossless too, the one for 16 bits and the
             smaller one for grey. `jpeg` is lossy: quality 95 with full colour resolution.
 
     Raises:
