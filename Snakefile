@@ -39,6 +39,13 @@ rule all:
         rules.write_report.input.figures,
         rules.write_report.input.sheets,
         lambda w: image_shards() + view_shards(),
+        [table for source in CAPTIONED for table in captions(source)],
+
+
+rule captions:
+    """All captions, with what they cost."""
+    input:
+        [table for source in CAPTIONED for table in captions(source)],
 
 
 rule images:

@@ -42,7 +42,7 @@ RECORDED_LIBRARIES = (
 
 
 # Options that decide when a job writes or gives up, and not what it makes.
-SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed")
+SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed", "service", "cache")
 
 
 class InputPath(PosixPath):

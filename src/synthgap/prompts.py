@@ -15,6 +15,11 @@ def sample_seed(seed: int, source: str, split: str, class_name: str, index: int)
     return derive_seed(seed, source, class_name, index + SPLIT_OFFSET[split])
 
 
+def caption_prompt(class_name: str, caption: str) -> str:
+    """Return "[class name], [caption]", the detailed prompt of paper A (section 4.1)."""
+    return f"{class_name}, {caption}"
+
+
 def make_prompts(
     kind: str,
     classes: Sequence[str],
@@ -28,8 +33,7 @@ def make_prompts(
     """Return one row for each image to generate, interleaved over the classes.
 
     Args:
-        kind: `classname`, the bare class name, or `caption`, "[class name], [caption]" (paper A,
-            section 4.1).
+        kind: `classname`, the bare class name, or `caption`, see `caption_prompt`.
         classes: class names by class index.
         captions: for `caption`, (key, caption) of the real training images by class index; they
             are used in turn, and anew from the first when there are too few.
@@ -44,11 +48,14 @@ def make_prompts(
             if kind == "caption":
                 known = captions.get(class_index)
                 if not known:
-                    raise UserError(f"no caption for class {class_name}")
+                    raise UserError(
+                        f"no real training image of class {class_name} has a caption; the caption "
+                        "tables' column `status` tells why"
+                    )
                 # Splits start at different captions, for variety among the small ones.
                 start = (index + SPLIT_OFFSET[split]) % len(known)
                 key, caption = known[start]
-                prompt, details = f"{class_name}, {caption}", {"captioned": key}
+                prompt, details = caption_prompt(class_name, caption), {"captioned": key}
             rows.append(
                 {
                     "key": f"{class_index:04d}-{index:06d}",

@@ -30,6 +30,7 @@ os.environ.update(
     # Neither shapes a result, so they are no params either.
     SYNTHGAP_SCRATCH=SCRATCH,
     SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
+    SYNTHGAP_SERVICE=CONFIG.captioner.transport,
 )
 # Snakemake takes PYTHONPATH away from jobs in conda environments, which do not hold the library.
 # A shell that stays must not die of the signal that its job is to heed.
@@ -41,6 +42,7 @@ IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
 CLASSIFIER = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
 TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
 ENCODER = TRANSFER.probes[TRANSFER.encoder]
+CAPTIONED = CONFIG.captioned
 COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
 SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
 PAIRS = [f"real+{source}" for source in ["real", *CONFIG.sources]]
@@ -70,6 +72,7 @@ wildcard_constraints:
     split=any_of(SPLITS),
     view=any_of(["rgb", *CONFIG.views]),
     derived=any_of(set(CONFIG.views) - set(CONFIG.depth_views)) or "-",
+    captioned=any_of(CAPTIONED) or "-",
     depth=any_of(CONFIG.depth_views) or "-",
     pattern=any_of(CONFIG.composites) or "-",
     classifier=any_of(CONFIG.classifiers),
@@ -95,10 +98,9 @@ def manifest(source, split, view="rgb"):
     return f"{IMAGES.format(source=source, split=split, view=view)}/manifest.parquet"
 
 
-def captions():
-    return [
-        f"{RESULTS}/captions/train/{shard:05d}.parquet" for shard in range(CONFIG.real.shards.train)
-    ]
+def captions(source="real"):
+    folder = f"{RESULTS}/captions/{source}/train"
+    return [f"{folder}/{Path(tar).stem}.parquet" for tar in shards(source, "train")]
 
 
 def generator_of(source):
@@ -137,16 +139,15 @@ def download_options(model):
     return " ".join(options)
 
 
-def depth_model_of(view):
-    """The folder that a depth view's jobs read."""
-    hub_model = CONFIG.depth_views[view].hub_model
-    if hub_model:
-        return f"{CONFIG.downloads_folder}/{hub_model.name}"
-    return CONFIG.depth_views[view].model
+def model_folder(user):
+    """The folder of the one model that a depth view or captioner reads."""
+    if user.hub_model:
+        return f"{CONFIG.downloads_folder}/{user.hub_model.name}"
+    return user.model
 
 
-def depth_model_files(view):
-    return [] if CONFIG.depth_views[view].hub_model else files_of(depth_model_of(view))
+def model_files(user):
+    return [] if user.hub_model else files_of(user.model)
 
 
 def tests_of(dataset):

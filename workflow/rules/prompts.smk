@@ -1,25 +1,88 @@
 # Captions of real images, and the prompts of each synthetic source.
 
 
+from synthgap.captioners import module_of
+
+CAPTIONER = CONFIG.captioner
+ASKS_SERVICE = CAPTIONER.kind == "service"
+OWN_MODEL = CAPTIONER.kind == "transformers"
+BY_BATCH = ASKS_SERVICE and CAPTIONER.batch is not None
+CAPTIONER_OPTIONS = {name: as_json(CAPTIONER.options(name != "real")) for name in CAPTIONED}
+# Replies that were paid for outlive the results.
+REPLIES = f'--service "$SYNTHGAP_SERVICE" --cache {CAPTIONER.cache}' if ASKS_SERVICE else ""
+if ASKS_SERVICE:
+
+    # They wait rather than compute, and nodes of clusters often cannot reach the internet.
+    localrules:
+        caption_images,
+        request_captions,
+
+
+# One job at a time asks the service, so that `concurrency` is what it says.
+if "caption_service" not in workflow.global_resources:
+    workflow.register_resource("caption_service", 1)
+
+
 rule caption_images:
     input:
-        tar=f"{RESULTS}/images/real/{{split}}/rgb/{{shard}}.tar",
+        tar=f"{RESULTS}/images/{{captioned}}/train/rgb/{{shard}}.tar",
+        model=model_folder(CAPTIONER) if OWN_MODEL else [],
+        files=model_files(CAPTIONER) if OWN_MODEL else [],
+        batches=f"{RESULTS}/captions/{{captioned}}/batches.json" if BY_BATCH else [],
     output:
-        captions=f"{RESULTS}/captions/{{split}}/{{shard}}.parquet",
+        captions=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.parquet",
     log:
-        f"{RESULTS}/logs/caption_images/{{split}}/{{shard}}.log",
+        f"{RESULTS}/logs/caption_images/{{captioned}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/caption_images/{{split}}/{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/caption_images/{{captioned}}/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CAPTIONER.threads if OWN_MODEL else 1
+    resources:
+        **needs(
+            mem_mb=memory.captioner_mb(CONFIG),
+            minutes=480,
+            gpu=1 if OWN_MODEL else 0,
+            cpus=CAPTIONER.threads if OWN_MODEL else 1,
+        ),
+        caption_service=1 if ASKS_SERVICE else 0,
+        # No param: it shapes no caption. In thousandths, as resources are whole numbers.
+        max_failed=round(1000 * CAPTIONER.max_failed),
+    params:
+        captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
+        model=lambda w, input: f"--model {input.model}" if OWN_MODEL else "",
+        threads=CAPTIONER.threads if OWN_MODEL else 1,
+        code=code_digest("caption_images", module_of(CAPTIONER.kind)),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar}"
+        " --captioner {params.captioner:q} {params.model} --threads {params.threads}"
+        " --gpus {resources.gpu} {REPLIES} --max-failed {resources.max_failed}e-3"
+        " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.shard}"
+        " --captions {output.captions} --log {log}"
+
+
+rule request_captions:
+    input:
+        tars=lambda w: shards(w.captioned, "train"),
+    output:
+        facts=f"{RESULTS}/captions/{{captioned}}/batches.json",
+    log:
+        f"{RESULTS}/logs/request_captions/{{captioned}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/request_captions/{{captioned}}.tsv"
     conda:
         ENVIRONMENT
     resources:
-        **needs(mem_mb=2000, minutes=120),
+        **needs(mem_mb=1000, minutes=2880),
+        max_failed=round(1000 * CAPTIONER.max_failed),
     params:
-        captioner=as_json(CONFIG.captioner),
-        code=code_digest("caption_images", f"synthgap.captioners.{CONFIG.captioner.kind}"),
+        captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
+        code=code_digest("request_captions"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar} --captioner {params.captioner:q}"
-        " --captions {output.captions} --log {log}"
+        "python $SYNTHGAP_SCRIPTS/request_captions.py --tars {input.tars}"
+        " --captioner {params.captioner:q} {REPLIES} --max-failed {resources.max_failed}e-3"
+        " --scratch $SYNTHGAP_SCRATCH/request_captions/{wildcards.captioned}"
+        " --facts {output.facts} --log {log}"
 
 
 rule write_prompts:

@@ -11,8 +11,8 @@ VIEW_CODE = {
     )
     for name in CONFIG.views
 }
-DEPTH_MODELS = {name: depth_model_of(name) for name in CONFIG.depth_views}
-DEPTH_MODEL_FILES = {name: depth_model_files(name) for name in CONFIG.depth_views}
+DEPTH_MODELS = {name: model_folder(view) for name, view in CONFIG.depth_views.items()}
+DEPTH_MODEL_FILES = {name: model_files(view) for name, view in CONFIG.depth_views.items()}
 
 
 rule derive_view:

@@ -1,23 +1,54 @@
-"""Caption the images of one shard."""
+"""Caption the images of one shard.
+
+Killed and started again it goes on after its last finished call, or, with a service, after its
+last reply, and ends in the same table.
+"""
 
 import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
-from synthgap.captioners import load_captioner
-from synthgap.data.images import decode
-from synthgap.data.shards import read_rows, read_shard
-from synthgap.job import command, input_path, json_object, output_path, run
+from synthgap.captioners import Captioner, Picture, Reply, load_captioner
+from synthgap.captioners.captioning import caption_resumably, judge
+from synthgap.captioners.pictures import ROWS_AT_ONCE, pictures_of
+from synthgap.data.captions import CAPTION_SCHEMA
+from synthgap.data.shards import ImageReader, count_readable
+from synthgap.devices import take_device
+from synthgap.errors import UserError
+from synthgap.job import (
+    command,
+    facts,
+    input_path,
+    json_object,
+    log,
+    output_path,
+    run,
+    scratch_folder,
+)
 from synthgap.progress import Progress
+
+LISTED = 20
 
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--tar", type=input_path, required=True, help="shard of images")
     parser.add_argument("--captioner", type=json_object, required=True, help="config's `captioner`")
+    parser.add_argument("--model", type=input_path, help="folder of a model of transformers")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
+    parser.add_argument("--service", type=json_object, help="how a service is reached")
+    parser.add_argument("--cache", type=Path, help="folder of a service's replies")
+    parser.add_argument("--max-failed", type=float, required=True, help="share without a caption")
+    parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument(
         "--captions", type=output_path, required=True, help="a row an image (parquet)"
     )
@@ -25,25 +56,99 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    captioner = load_captioner(args.captioner)
-    rows = []
-    with Progress(read_rows(args.tar).num_rows, "images") as bar:
-        for samples, contents in read_shard(args.tar):
-            images = np.stack([decode(content) for content in contents])
-            captions = captioner.caption(images, [sample.class_name for sample in samples])
-            for sample, caption in zip(samples, captions, strict=True):
-                rows.append(
-                    {
-                        "key": sample.key,
-                        "class_index": sample.class_index,
-                        "class_name": sample.class_name,
-                        "caption": caption,
-                        "captioner": captioner.name,
-                    }
-                )
-            bar.update(len(samples))
-    with atomic_path(args.captions) as part:
-        pq.write_table(pa.Table.from_pylist(rows), part)
+    started, total, device = time.monotonic(), count_readable([args.tar]), "cpu"
+    spec = args.captioner
+
+    def load() -> Captioner:
+        nonlocal device
+        if args.model is not None:
+            import torch
+
+            torch.set_num_threads(args.threads)
+            device = take_device(args.gpus)
+        told = spec
+        if args.service is not None:
+            told = spec | {"transport": args.service | {"max_failed": args.max_failed}}
+        return load_captioner(told, model=args.model, device=device, cache=args.cache)
+
+    # The file appears when it is whole; what is in it is written as it comes.
+    without = Without(args.max_failed, total)
+    with ImageReader() as reader, atomic_path(args.captions) as part:
+        replies = caption_resumably(
+            pictures_of(args.tar, reader),
+            load,
+            folder=scratch_folder(args),
+            at_once=spec.get("batch_size"),
+        )
+        with (
+            Progress(total, "images") as progress,
+            pq.ParquetWriter(part, CAPTION_SCHEMA) as writer,
+        ):
+            for rows in described(replies, spec):
+                writer.write_table(pa.Table.from_pylist(rows, CAPTION_SCHEMA))
+                without.count(rows)
+                progress.update(len(rows))
+            seconds = time.monotonic() - started
+            told = facts(args, seconds, total, device, without_caption=without.kinds)
+            writer.add_key_value_metadata({"facts": json.dumps(told)})
+        without.check()
+    shutil.rmtree(args.scratch)
+
+
+def described(
+    replies: Iterator[tuple[Picture, Reply]], spec: dict[str, Any]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of the table, some thousand at a time."""
+    rows: list[dict[str, Any]] = []
+    for picture, reply in replies:
+        caption, status = judge(reply)
+        told = {name: getattr(reply, name) for name in CAPTION_SCHEMA.names if hasattr(reply, name)}
+        rows.append(
+            told
+            | {
+                "key": picture.key,
+                "class_index": picture.class_index,
+                "class_name": picture.class_name,
+                "caption": caption,
+                "status": status,
+                "captioner": spec.get("model", spec["kind"]),
+                "prompt": spec.get("prompt_name"),
+            }
+        )
+        if len(rows) == ROWS_AT_ONCE:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+class Without:
+    """Counts images that are left without a caption, and lists them in the log."""
+
+    def __init__(self, share: float, total: int) -> None:
+        self.share, self.total = share, total
+        self.kinds: dict[str, int] = {}
+
+    def count(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            if row["status"] != "ok":
+                kind = row["status"].split(":")[0]
+                self.kinds[kind] = self.kinds.get(kind, 0) + 1
+                if sum(self.kinds.values()) <= LISTED:
+                    log.info("%s: %s %s", row["key"], row["status"], row["text"][:100])
+
+    def check(self) -> None:
+        """Raise UserError where there are too many."""
+        found = sum(self.kinds.values())
+        if found:
+            log.info("without a caption: %s; the table's column `status` tells which", self.kinds)
+        if found > self.share * self.total:
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.kinds.items()))
+            raise UserError(
+                f"{found} of {self.total} images have no caption ({kinds}), and "
+                f"captioner.max_failed allows {self.share:.3g} of them; the log names them. "
+                "Raise it, or change model or prompt; replies so far are kept"
+            )
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from synthgap.checkpoint import Checkpoint
+from synthgap.data.captions import read_captions
 from synthgap.data.shards import Manifest
 from synthgap.diffusion.text_to_image import train_pipeline
 from synthgap.job import command, input_path, json_object, output_path, run, scratch_folder
@@ -27,11 +26,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    captions = {
-        row["key"]: row["caption"]
-        for path in args.captions
-        for row in pq.read_table(path).to_pylist()
-    }
+    captions = {row["key"]: row["caption"] for row in read_captions(args.captions)}
     folder = scratch_folder(args)
     pipeline = train_pipeline(
         Manifest(args.manifest),

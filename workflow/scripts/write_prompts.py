@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
+from synthgap.data.captions import read_captions
 from synthgap.job import command, input_path, log, output_path, run
 from synthgap.prompts import make_prompts
 
@@ -28,9 +29,8 @@ def main(args: argparse.Namespace) -> None:
     index = pq.read_table(args.index, columns=["class_index", "class_name"]).to_pylist()
     classes = [name for _, name in sorted({(r["class_index"], r["class_name"]) for r in index})]
     captions: dict[int, list[tuple[str, str]]] = {}
-    for path in args.captions:
-        for row in pq.read_table(path).to_pylist():
-            captions.setdefault(row["class_index"], []).append((row["key"], row["caption"]))
+    for row in read_captions(args.captions):
+        captions.setdefault(row["class_index"], []).append((row["key"], row["caption"]))
     rows = make_prompts(
         args.kind,
         classes,

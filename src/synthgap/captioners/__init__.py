@@ -1,36 +1,105 @@
 """Captioners: images to sentences, behind one interface.
 
-A kind of captioner is a module with a function `load(spec) -> Captioner`, imported when used.
+A kind of captioner is a module with a function `load(spec, *, model, device, cache) -> Captioner`,
+imported when used.
 """
 
 import importlib
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from synthgap.errors import UserError, suggest
 
+if TYPE_CHECKING:  # the Snakefile asks for the module of a kind
+    import numpy as np
+    from numpy.typing import NDArray
+
 _MODULES = {
     "attributes": "synthgap.captioners.attributes",
+    "transformers": "synthgap.captioners.vision_language",
+    "service": "synthgap.captioners.service",
 }
 
 CAPTIONER_KINDS = tuple(_MODULES)
 
+Finish = Literal["stop", "length", "refused", "failed"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to caption.
+
+    Attributes:
+        key: of the sample.
+        class_name: for captioners that tell their model what the image shows. Whether a prompt
+            starts with the class name is decided where prompts are built, not here.
+        sha256: of the encoded image, in hex digits.
+        read: returns the encoded image; called once, when it is this picture's turn.
+        class_index: the class's number.
+        box: of a composite, the place of the pasted image: top, left, height and width as shares
+            of the image's sides.
+    """
+
+    key: str
+    class_name: str
+    sha256: str
+    read: Callable[[], bytes]
+    class_index: int = 0
+    box: tuple[float, float, float, float] | None = None
+
+    def pixels(self) -> "NDArray[np.uint8]":
+        """Return the image, uint8 RGB (height, width, 3); UserError where there is none."""
+        from synthgap.data.images import decode
+
+        try:
+            return decode(self.read())
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{self.key} is damaged: {error}; make its shard anew") from error
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said of a picture, as it said it.
+
+    Attributes:
+        text: unchanged; what becomes of it is decided in `synthgap.captioners.captioning`.
+        finish: "stop" where the model came to its end, "length" where it was cut off, "refused"
+            where the service says that it declined, "failed" where there is no answer.
+        model: that answered, with its revision where it tells one.
+        input_tokens, output_tokens: as the model counts them, image tokens included.
+        cost_usd: US dollars, None where the price is not known or there is none.
+        seconds: from the request to its answer; of a batch, its share.
+        attempts: requests that it took.
+        error: why it failed.
+    """
+
+    text: str
+    finish: Finish = "stop"
+    model: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    seconds: float | None = None
+    attempts: int = 1
+    error: str = ""
+
 
 class Captioner(Protocol):
-    """What a stage needs of a captioner."""
+    """What a stage needs of a captioner.
 
-    @property
-    def name(self) -> str:
-        """What tables call it: the kind, or the model's id."""
+    Attributes:
+        name: what tables call it: the kind, or the model's id.
+        at_once: pictures to hand over in one call. Calls are cut at the same places in every run,
+            so a captioner may let the pictures of a call move each other's last digits.
+    """
 
-    def caption(self, images: npt.NDArray[np.uint8], class_names: list[str]) -> list[str]:
-        """One sentence for each of the uint8 images (N, H, W, 3).
+    name: str
+    at_once: int
 
-        class_names: N names, for captioners that tell their model what the image shows. Whether a
-        prompt starts with the class name is decided where prompts are built, not here.
-        """
+    def caption(self, pictures: Sequence[Picture]) -> list[Reply]:
+        """Return a reply for each picture."""
 
 
 def module_of(kind: str) -> str:
@@ -40,11 +109,22 @@ def module_of(kind: str) -> str:
     return _MODULES[kind]
 
 
-def load_captioner(spec: dict[str, Any]) -> Captioner:
+def load_captioner(
+    spec: dict[str, Any],
+    *,
+    model: Path | None = None,
+    device: str = "cpu",
+    cache: Path | None = None,
+) -> Captioner:
     """Load the captioner that `spec` describes: `kind`, and the settings of that kind.
+
+    Args:
+        model: folder of the model, for kind `transformers`.
+        device: torch's, for kind `transformers`.
+        cache: folder of the replies that were paid for, for kind `service`.
 
     Raises UserError on an unknown or missing kind, or settings that the kind does not have.
     """
     module = importlib.import_module(module_of(spec.get("kind", "")))
-    captioner: Captioner = module.load(spec)
+    captioner: Captioner = module.load(spec, model=model, device=device, cache=cache)
     return captioner

@@ -10,12 +10,15 @@ word describes at least a tenth of them. On other images the sentence is well fo
 say little.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from synthgap.captioners import Picture, Reply
 from synthgap.errors import UserError
 from synthgap.views.distance_transform import grey_levels, ink_mask
 
@@ -40,29 +43,35 @@ class AttributeCaptioner:
     """Describes stroke, slant, size, breadth, position and brightness. See the module's text."""
 
     name = "attributes"
+    at_once = 64
 
-    def caption(self, images: npt.NDArray[np.uint8], class_names: list[str]) -> list[str]:
-        """One sentence of at most 24 words an image, or BLANK for one without contrast.
-
-        images: uint8 (N, H, W, 3). class_names: N names, not used: only pixels are measured.
-        Raises UserError on other images, or when the names do not match them.
-        """
-        if len(class_names) != len(images):
-            raise UserError(f"{len(images)} images need as many class names: {len(class_names)}")
-        measures = measure(images)
-        words = {name: _words(name, measures[name]) for name in BINS}
-        return [
-            BLANK if blank else _sentence({name: words[name][index] for name in words})
-            for index, blank in enumerate(measures["blank"])
-        ]
+    def caption(self, pictures: Sequence[Picture]) -> list[Reply]:
+        """Return one sentence a picture; they are of one size. Class names are not looked at."""
+        images = np.stack([picture.pixels() for picture in pictures])
+        return [Reply(text, model=self.name) for text in describe(images)]
 
 
-def load(spec: dict[str, Any]) -> AttributeCaptioner:
+def load(
+    spec: dict[str, Any], *, model: Path | None, device: str, cache: Path | None
+) -> AttributeCaptioner:
     """The captioner of kind `attributes`, which has no settings. UserError when given some."""
     extra = sorted(set(spec) - {"kind"})
     if extra:
         raise UserError(f"captioner 'attributes' has no settings; remove {', '.join(extra)}")
     return AttributeCaptioner()
+
+
+def describe(images: npt.NDArray[np.uint8]) -> list[str]:
+    """Return one sentence of at most 24 words an image, or BLANK for one without contrast.
+
+    images: uint8 (N, H, W, 3). Raises UserError on others.
+    """
+    measures = measure(images)
+    words = {name: _words(name, measures[name]) for name in BINS}
+    return [
+        BLANK if blank else _sentence({name: words[name][index] for name in words})
+        for index, blank in enumerate(measures["blank"])
+    ]
 
 
 def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
 from synthgap.config.sections import (
     SPLITS,
-    Captioner,
     Classifier,
     Count,
     Distinguish,
@@ -66,7 +66,7 @@ class Config(Section):
     )
     gpus: Count = Field(8, description="GPUs at hand, for the hours that `snakemake plan` tells")
     real: Real
-    captioner: Captioner = Captioner()
+    captioner: Captioner = AttributesCaptioner()
     downloads: FolderName | None = Field(
         None, description="folder of models from a hub; `models/hub` in `results` by default"
     )
@@ -164,7 +164,17 @@ class Config(Section):
         """All that is downloaded, by the name of its folder."""
         found = [self.hub_model(name) for name in self.generators]
         found += [view.hub_model for view in self.depth_views.values()]
+        if self.captioned:
+            found.append(self.captioner.hub_model)
         return {model.name: model for model in found if model}
+
+    @cached_property
+    def captioned(self) -> list[str]:
+        """The sources whose training images are captioned."""
+        if "caption" not in self.synthetic.prompts and not self.trained_models:
+            return []
+        composites = self.composites if self.captioner.composites else []
+        return ["real", *(f"cutmix-{pattern}" for pattern in composites)]
 
     def shards_of(self, source: str, view: str = "rgb") -> PerSplit:
         """Return the number of shards a split that a source has in a view."""
@@ -209,6 +219,12 @@ class Config(Section):
         self._check_sizes()
         if "rgb" in self.views:
             raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _captions(self) -> Self:
+        if self.captioner.composites and not self.composites:
+            raise ValueError("captioner.composites: there are none; name patterns in `composites`")
         return self
 
     def _check_sizes(self) -> None:

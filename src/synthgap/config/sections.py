@@ -69,14 +69,6 @@ class Real(Section):
         return self
 
 
-class Captioner(Section):
-    """What turns real images into captions."""
-
-    kind: Literal["attributes"] = Field(
-        "attributes", description="`attributes` measures stroke, slant, size, place, brightness"
-    )
-
-
 class TrainedModel(Section):
     """A small text-to-image model that the workflow trains on the real training images."""
 

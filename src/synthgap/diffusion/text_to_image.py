@@ -27,6 +27,7 @@ from synthgap.diffusion.autoencoder import build_autoencoder, encode, train_auto
 from synthgap.diffusion.tokenizer import make_tokenizer
 from synthgap.errors import UserError
 from synthgap.progress import Progress
+from synthgap.prompts import caption_prompt
 from synthgap.seeds import derive_seed
 
 TIMESTEPS = 1000  # diffusers counts the time t in [0, 1] of the flow in thousandths
@@ -225,7 +226,8 @@ def train_pipeline(
 
     Args:
         captions: caption by sample key; each image is learnt with its class name alone and with
-            "[class name], [caption]", the two kinds of prompt of paper A.
+            "[class name], [caption]", the two kinds of prompt of paper A. One that has no caption
+            is learnt with its class name only.
         settings: as `synthgap.config.TrainedModel`.
         checkpoints: for the autoencoder, then for the flow model.
     """
@@ -243,7 +245,10 @@ def train_pipeline(
     vae = build_autoencoder(side, settings["autoencoder_channels"], settings["latent_channels"])
     names = manifest.table["class_name"].to_pylist()
     keys = manifest.table["key"].to_pylist()
-    prompts = [f"{name}, {captions[key]}" for name, key in zip(names, keys, strict=True)]
+    prompts = [
+        caption_prompt(name, captions[key]) if key in captions else name
+        for name, key in zip(names, keys, strict=True)
+    ]
     tokenizer = make_tokenizer([*names, *prompts], settings["max_tokens"])
     text_encoder = build_text_encoder(tokenizer, settings["text_width"], settings["text_layers"])
     transformer = build_transformer(

@@ -1,6 +1,7 @@
 """How much memory a job asks for at first; one that needs more gets it in its next attempt."""
 
 from synthgap.config import SPLITS, Config
+from synthgap.config.captioners import caption_models
 from synthgap.config.generators import presets
 
 # Python, torch and the libraries around them, with room.
@@ -16,6 +17,15 @@ def generator_mb(config: Config, name: str) -> int:
     if generator.preset:
         return BASE_MB + int(1500 * presets()[generator.preset].download_gb)
     return UNKNOWN_MB
+
+
+def captioner_mb(config: Config) -> int:
+    """Return MB of main memory for captioning: a model's weights pass through it."""
+    captioner = config.captioner
+    if captioner.kind != "transformers":
+        return 1000 if captioner.kind == "service" else 2000
+    known = caption_models().get(captioner.model)
+    return BASE_MB + int(1500 * known.download_gb) if known else UNKNOWN_MB
 
 
 def training_mb(config: Config) -> int:

@@ -1,0 +1,109 @@
+"""Replies on disk: what a service was paid for once is never asked again.
+
+A cache has a folder for each way of asking (model, prompt, settings), and in it a journal for each
+process that asked: a line a reply, only ever appended. So any number of jobs on any number of
+nodes write at the same time, without locks, which network file systems do not all have. A line
+that a crash cut short is ignored.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from synthgap.atomic import write_text
+from synthgap.captioners import Picture, Reply
+
+log = logging.getLogger("synthgap")
+
+KEY_BYTES = 64  # a SHA-256 in hex digits
+SECONDS_BETWEEN_SYNCS = 1.0
+
+
+def picture_key(picture: Picture, prompt: str) -> str:
+    """Return what names a picture's reply: its hash, and its class where the prompt tells it."""
+    if "{class_name}" not in prompt:
+        return picture.sha256
+    return hashlib.sha256(f"{picture.sha256} {picture.class_name}".encode()).hexdigest()
+
+
+class ReplyCache:
+    """The replies to one way of asking.
+
+    Args:
+        folder: of all caches.
+        settings: all that shapes a reply but the picture: `model`, `prompt` and the rest.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        told = json.dumps(settings, sort_keys=True)
+        model = re.sub(r"[^A-Za-z0-9._-]", "-", settings["model"])
+        self.folder = Path(folder) / f"{model}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        self.settings = settings
+        self._journal: BinaryIO | None = None
+        self._synced = 0.0
+
+    def find(self, keys: Collection[str]) -> dict[str, Reply]:
+        """Return those of the replies to `keys` that are there."""
+        found: dict[str, Reply] = {}
+        for key, line in self._lines(keys):
+            try:
+                found.setdefault(key, Reply(**json.loads(line)))
+            except (TypeError, ValueError):
+                log.warning("%s: a damaged reply to %s is ignored", self.folder, key)
+        return found
+
+    def known(self, keys: Collection[str]) -> set[str]:
+        """Return those of `keys` that have a reply."""
+        return set(self.find(keys)) if len(keys) < 1000 else {key for key, _ in self._lines(keys)}
+
+    def add(self, key: str, reply: Reply) -> None:
+        """Keep a reply; it survives the end of the process at once, a power cut a second later."""
+        if self._journal is None:
+            self._journal = self._open()
+        line = f"{key}\t{json.dumps(asdict(reply), ensure_ascii=False)}\n"
+        self._journal.write(line.encode())
+        if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
+            os.fsync(self._journal.fileno())
+            self._synced = time.monotonic()
+
+    def _open(self) -> BinaryIO:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / "settings.json"
+        if not about.exists():
+            write_text(about, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+        # A file of its own, as another's may end in a torn line.
+        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{uuid.uuid4().hex[:8]}.replies"
+        return (self.folder / name).open("xb", buffering=0)
+
+    def _lines(self, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the lines of `keys`, reading all journals once."""
+        wanted = {key.encode() for key in keys}
+        for path in sorted(self.folder.glob("*.replies")):
+            with path.open("rb") as journal:
+                for line in journal:
+                    if line[:KEY_BYTES] in wanted and line.endswith(b"}\n"):
+                        yield line[:KEY_BYTES].decode(), line[KEY_BYTES + 1 :]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._journal is not None:
+            os.fsync(self._journal.fileno())
+            self._journal.close()
+            self._journal = None

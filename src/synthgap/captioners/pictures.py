@@ -1,0 +1,45 @@
+"""The images of a shard as pictures to caption, a few at a time in memory."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from synthgap.captioners import Picture
+from synthgap.data.shards import ImageReader
+
+COLUMNS = ["key", "class_index", "class_name", "status", "sha256", "offset", "length", "details"]
+ROWS_AT_ONCE = 4096
+
+
+def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:
+    """Yield the readable images of a shard, in its order."""
+    file = pq.ParquetFile(Path(tar).with_suffix(".parquet"))
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS):
+        for row in batch.to_pylist():
+            if row["status"] == "ok":
+                read = partial(reader.read_bytes, Path(tar), row["offset"], row["length"])
+                yield Picture(
+                    key=row["key"],
+                    class_name=row["class_name"],
+                    sha256=row["sha256"],
+                    read=read,
+                    class_index=row["class_index"],
+                    box=_box(json.loads(row["details"]), read),
+                )
+
+
+def _box(
+    details: dict[str, Any], read: Callable[[], bytes]
+) -> tuple[float, float, float, float] | None:
+    """Return the place of a composite's pasted image as shares of the image's sides."""
+    if "box" not in details:
+        return None
+    top, left, height, width = details["box"]
+    columns, rows = Image.open(io.BytesIO(read())).size  # reads the header only
+    return top / rows, left / columns, height / rows, width / columns
