@@ -39,12 +39,14 @@ def run(server, folder, asked, batch=None, **settings):
     config = config_of(server, batch or {}, **settings)
     spec, transport = config.options(), json.loads(config.transport)
     with ReplyCache(folder / "cache", cache_settings(spec)) as cache:
-        queue = BatchQueue(spec, transport, cache, folder / "scratch")
+        queue = BatchQueue(spec, transport, cache, "me", folder / "scratch")
         return queue.run(lambda: iter(asked), len(asked))
 
 
-def collect(server, folder, asked, max_failed=1.0, **settings):
-    return captioner(server, folder / "cache", max_failed, batch={}, **settings).caption(asked)
+def collect(server, folder, asked, rejected=None):
+    found = captioner(server, folder / "cache", batch={})
+    found.rejected = rejected or {}
+    return found.caption(asked)
 
 
 def test_replies_are_the_same_as_one_by_one_at_their_price(server, tmp_path):
@@ -112,7 +114,7 @@ def test_a_rejected_picture_is_told_and_not_sent_again(server, tmp_path):
     tally = run(server, tmp_path, asked)
     assert list(tally.rejected.values()) == ["400 invalid_image told so"]
     assert server.asked.count(asked[2].sha256) == 1
-    replies = collect(server, tmp_path, asked)
+    replies = collect(server, tmp_path, asked, tally.rejected)
     assert [reply.finish for reply in replies] == ["stop", "stop", "failed", "stop"]
     assert replies[2].error == "400 invalid_image told so"
     assert len(server.asked) == 4

@@ -9,7 +9,8 @@ import yaml
 from synthgap.config import parse
 from synthgap.config.generators import presets
 from synthgap.config.views import depth_models
-from synthgap.planning.plan import Measured, Plan, Row, speeds, wall_hours
+from synthgap.planning.plan import Plan, wall_hours
+from synthgap.planning.rows import Measured, Row, speeds
 
 STUDY = yaml.safe_load(
     (Path(__file__).parents[2] / "config" / "studies" / "transfer.yaml").read_text()

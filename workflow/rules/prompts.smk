@@ -51,11 +51,12 @@ rule caption_images:
     params:
         captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
         model=lambda w, input: f"--model {input.model}" if OWN_MODEL else "",
+        batches=lambda w, input: f"--batches {input.batches}" if BY_BATCH else "",
         threads=CAPTIONER.threads if OWN_MODEL else 1,
         code=code_digest("caption_images", module_of(CAPTIONER.kind)),
     shell:
         "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar}"
-        " --captioner {params.captioner:q} {params.model} --threads {params.threads}"
+        " --captioner {params.captioner:q} {params.model} {params.batches} --threads {params.threads}"
         " --gpus {resources.gpu} {REPLIES} --max-failed {resources.max_failed}e-3"
         " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.shard}"
         " --captions {output.captions} --log {log}"

@@ -46,6 +46,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--service", type=json_object, help="how a service is reached")
+    parser.add_argument("--batches", type=input_path, help="from request_captions")
     parser.add_argument("--cache", type=Path, help="folder of a service's replies")
     parser.add_argument("--max-failed", type=float, required=True, help="share without a caption")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
@@ -69,6 +70,8 @@ def main(args: argparse.Namespace) -> None:
         told = spec
         if args.service is not None:
             told = spec | {"transport": args.service | {"max_failed": args.max_failed}}
+            if args.batches is not None:
+                told["rejected"] = json.loads(args.batches.read_text())["rejected"]
         return load_captioner(told, model=args.model, device=device, cache=args.cache)
 
     # The file appears when it is whole; what is in it is written as it comes.

@@ -19,7 +19,9 @@ from synthgap.atomic import atomic_path
 from synthgap.config import SPLITS, Config
 from synthgap.data.slices import shard_slice
 from synthgap.job import command, output_path, run
-from synthgap.planning.plan import Measured, Plan, Row, wall_hours
+from synthgap.planning.captions import measure_captions
+from synthgap.planning.plan import Plan, wall_hours
+from synthgap.planning.rows import Measured, Row
 from synthgap.prompts import sample_seed
 
 # Which part of a benchmark file's path names the row of the plan that it belongs to.
@@ -81,6 +83,7 @@ def measure(
     for model in config.hub_models.values():
         facts = Path(config.downloads_folder, f"{model.name}.json")
         found["download_model", model.label] = Measured({"": int(facts.exists())})
+    found |= measure_captions(config, results)
     shards: dict[tuple[str, str], list[Path]] = defaultdict(list)
     stale = 0
     for tar in sorted((results / "images").glob("*/*/*/*.tar")):
@@ -110,7 +113,6 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
     """Return the hours of finished jobs, by stage and what, from Snakemake's benchmark files."""
     one_row = {
         "prepare_real": "real",
-        "caption_images": config.captioner.kind,
         "extract_features": config.studies.transfer.encoder,
         "measure_distribution": "transfer",
         "measure_spectrum": "transfer",
@@ -203,6 +205,16 @@ def render(rows: list[Row], gpus: int) -> str:
         f"models to download: {len(downloads)}, {sum(row.gb or 0 for row in downloads):,.1f} GB"
         + (", some of unknown size" if any(row.gb is None for row in downloads) else ""),
     ]
+    if any(row.input_tokens for row in rows):
+        tokens_in, tokens_out = (
+            sum(getattr(row, name) or 0 for row in rows) / 1e6
+            for name in ("input_tokens", "output_tokens")
+        )
+        asked = [row for row in rows if row.stage == "caption_images"]
+        costs = [row.usd for row in asked if row.usd is not None]
+        told = f"{tokens_in:,.1f} million tokens in, {tokens_out:,.1f} out"
+        money = f", {sum(costs):,.2f} US dollars" if costs else ""
+        sums.append(f"captions left: {told}{money}")
     if unknown:
         sums.append("not known yet, and so not in these hours: " + ", ".join(unknown))
     return "\n".join([table, "", *notes, *([""] if notes else []), *sums])

@@ -5,6 +5,7 @@ its batches again, and pays for none of them twice.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import time
@@ -45,7 +46,10 @@ def main(args: argparse.Namespace) -> None:
             for tar in args.tars:
                 yield from pictures_of(tar, reader)
 
-        tally = BatchQueue(args.captioner, args.service, cache, args.scratch).run(pictures, total)
+        # Known again after a restart, and another for every other results folder.
+        owner = hashlib.sha256(str(args.facts.resolve()).encode()).hexdigest()[:16]
+        queue = BatchQueue(args.captioner, args.service, cache, owner, args.scratch)
+        tally = queue.run(pictures, total)
     counts = {
         "batches": tally.batches,
         "replies": tally.replies,
@@ -59,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
             f"captioner.max_failed allows {args.max_failed:.3g} of them; the first: "
             f"{next(iter(tally.rejected.values()))}"
         )
-    told = facts(args, time.monotonic() - started, total, counts=counts)
+    told = facts(args, time.monotonic() - started, total, counts=counts, rejected=tally.rejected)
     write_text(args.facts, json.dumps(told, indent=1) + "\n")
     shutil.rmtree(args.scratch, ignore_errors=True)
 

@@ -100,28 +100,28 @@ class _AwayError(Exception):
     """The service cannot be reached, or is too busy, for now."""
 
 
-def read_rejected(folder: Path) -> dict[str, str]:
-    """Return why the service rejected requests, by key, from the folder of a `ReplyCache`."""
-    path = Path(folder) / "batches" / "rejected.json"
-    rejected: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    return rejected
-
-
 class BatchQueue:
     """All batches of one way of asking.
 
     Args:
         spec, transport: as of `synthgap.captioners.service.ServiceCaptioner`.
-        cache: where the replies go; the state of the batches lies in its folder.
+        cache: where the replies go.
+        owner: name of the job, for the state of its batches, which lies beside the replies: jobs
+            that run at the same time must have different ones.
         scratch: folder of a file of requests on its way.
     """
 
     def __init__(
-        self, spec: dict[str, Any], transport: dict[str, Any], cache: ReplyCache, scratch: Path
+        self,
+        spec: dict[str, Any],
+        transport: dict[str, Any],
+        cache: ReplyCache,
+        owner: str,
+        scratch: Path,
     ) -> None:
         self.spec, self.transport, self.cache = spec, transport, cache
         self.settings: dict[str, Any] = transport["batch"]
-        self.folder, self.scratch = cache.folder / "batches", Path(scratch)
+        self.folder, self.scratch = cache.folder / f"batches-{owner}", Path(scratch)
         self.key = read_key(transport["key_variable"])
         self.client = openai.OpenAI(
             api_key=self.key,
@@ -296,8 +296,6 @@ class BatchQueue:
             out_of_quota = False
             for name in files:
                 out_of_quota |= self._collect(name)
-            rejected = json.dumps(self.tally.rejected, indent=1, sort_keys=True)
-            write_text(self.folder / "rejected.json", rejected + "\n")
             self.open.remove(batch)
             self._note(replace(batch, ended=found.status, keys=[]))
             for name in [*files, batch.input_file]:

@@ -15,7 +15,6 @@ import tenacity
 
 from synthgap import stopping
 from synthgap.captioners import Picture, Reply
-from synthgap.captioners.batches import read_rejected
 from synthgap.captioners.cache import ReplyCache, picture_key
 from synthgap.captioners.pace import Gate, pause, retry_after, used_up
 from synthgap.captioners.requests import (
@@ -61,13 +60,14 @@ def load(
     """The captioner of kind `service`.
 
     Args:
-        spec: its options, and under `transport` how replies are fetched.
+        spec: its options, under `transport` how replies are fetched, and under `rejected`, where
+            they come by batch, why there is none to a request, by key.
         cache: folder of the replies.
     """
     if cache is None:
         raise UserError("the captioner of kind service needs a folder for its replies")
-    told = {name: value for name, value in spec.items() if name != "transport"}
-    return ServiceCaptioner(told, spec["transport"], cache)
+    options = {name: spec[name] for name in spec if name not in ("transport", "rejected")}
+    return ServiceCaptioner(options, spec["transport"], cache, spec.get("rejected", {}))
 
 
 class ServiceCaptioner:
@@ -78,13 +78,21 @@ class ServiceCaptioner:
         transport: its `transport`, and `max_failed`: the share of pictures that may fail before
             the work is given up.
         cache: folder of the replies.
+        rejected: why the batch endpoint has no reply to a request, by key.
     """
 
     # A call ends when its slowest request does: with so many, that costs nothing.
     at_once = 16_384
 
-    def __init__(self, spec: dict[str, Any], transport: dict[str, Any], cache: Path) -> None:
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        transport: dict[str, Any],
+        cache: Path,
+        rejected: Mapping[str, str],
+    ) -> None:
         self.spec, self.transport, self.name = spec, transport, spec["model"]
+        self.rejected = rejected
         self.cache = ReplyCache(cache, cache_settings(spec))
 
     def caption(self, pictures: Sequence[Picture]) -> list[Reply]:
@@ -99,10 +107,9 @@ class ServiceCaptioner:
         missing = {key: p for key, p in zip(keys, pictures, strict=True) if key not in found}
         log.info("%d of %d replies are there", len(pictures) - len(missing), len(pictures))
         if missing and self.transport["batch"] is not None:
-            rejected = read_rejected(self.cache.folder)
             none = "no reply from the batch endpoint"
             found |= {
-                key: Reply("", "failed", error=rejected.get(key, none), attempts=0)
+                key: Reply("", "failed", error=self.rejected.get(key, none), attempts=0)
                 for key in missing
             }
         elif missing:

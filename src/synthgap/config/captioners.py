@@ -212,8 +212,10 @@ class Batches(Section):
         50_000, description="most requests of a file"
     )
     megabytes: Positive = Field(190.0, description="most megabytes (10^6 bytes) of a file")
-    open: Count = Field(20, description="batches that are with the service at once")
-    window: Name = Field("24h", description="within which the service is to finish")
+    open: Count = Field(100, description="batches that are with the service at once")
+    window: Annotated[str, Field(pattern=r"^[1-9][0-9]*h$")] = Field(
+        "24h", description="within which the service is to finish"
+    )
     poll_seconds: Positive = Field(60.0, description="between two looks at the batches")
     resubmit: Count = Field(5, description="times a request is sent before it counts as failed")
     price_factor: Share = Field(0.5, description="what a batch costs, of the usual price")

@@ -2,86 +2,17 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from synthgap.config import SPLITS, Config
+from synthgap.config.captioners import caption_models
 from synthgap.config.generators import Generator, presets
 from synthgap.config.views import depth_models
+from synthgap.planning.captions import caption_rows
+from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
 
-# Bytes a pixel of natural images at 256 to 512 pixels, by codec: rules of thumb for the storage
-# of images that do not exist yet.
-BYTES_A_PIXEL = {"png": 2.0, "webp": 1.4, "jpeg": 0.6, "depth": 0.4}
 # Below, starting up outweighs the work; above, much is lost when a job dies.
 SHORT_JOB, LONG_JOB = 5 / 60, 1.0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What finished jobs of a stage came to.
-
-    Attributes:
-        done: finished jobs; of images, by split.
-        hours_a_job: mean of the finished ones.
-        images_per_second: of the device, without start-up; None if not known.
-        device: where that was.
-        bytes_an_image: in the tar.
-    """
-
-    done: Mapping[str, int] = field(default_factory=dict)
-    hours_a_job: float | None = None
-    images_per_second: float | None = None
-    device: str = ""
-    bytes_an_image: float | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the plan; None is what cannot be known yet.
-
-    Attributes:
-        stage: the rule.
-        what: source, view, classifier, model.
-        jobs: all, of which `done` are finished.
-        images: of all jobs; of a training, those that pass through in all epochs.
-        images_per_second: on `device`, with its `basis`: measured, published or estimated.
-        hours: of the device, for the jobs that are left.
-        longest: hours of the longest job.
-        gb: storage of all jobs, in 10^9 bytes.
-        note: what to know of it.
-    """
-
-    stage: str
-    what: str
-    jobs: int
-    done: int = 0
-    images: int | None = None
-    images_per_second: float | None = None
-    device: str = ""
-    basis: str = ""
-    source: str = ""
-    hours: float | None = None
-    longest: float | None = None
-    gb: float | None = None
-    note: str = ""
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the hours are those of a GPU."""
-        return self.device not in ("", "cpu")
-
-
-@cache
-def speeds() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the table of known speeds: stage, then what, then the figure and its source."""
-    import yaml
-
-    table: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
-        Path(__file__).with_name("speeds.yaml").read_bytes()
-    )
-    return table
 
 
 def wall_hours(rows: Iterable[Row], gpus: int) -> float:
@@ -148,6 +79,10 @@ class Plan:
                 page = f"https://huggingface.co/{model.model}"
                 gated = f"; gated: accept it at {page}, set HF_TOKEN" if preset.gated else ""
                 known[model.name] = (preset.download_gb, preset.license + gated)
+        captioner = self.config.captioner
+        if captioner.hub_model and captioner.label in caption_models():
+            told = caption_models()[captioner.label]
+            known[captioner.hub_model.name] = (told.download_gb, told.license)
         for view in self.config.depth_views.values():
             if view.hub_model and view.model in depth_models():
                 depth = depth_models()[view.model]
@@ -157,11 +92,7 @@ class Plan:
     def _images(self) -> Iterator[Row]:
         config, codec = self.config, self.config.real.image_format
         yield self._shards("prepare_real", "real", [("real", split) for split in SPLITS], codec)
-        if "caption" in config.synthetic.prompts or config.trained_models:
-            n = self.real.get("train")
-            yield self._jobs(
-                "caption_images", config.captioner.kind, config.real.shards.train, images=n
-            )
+        yield from caption_rows(config, self.measured, self.real.get("train"))
         for source in config.sources:
             yield self._generation(source)
         for pattern in config.composites:
