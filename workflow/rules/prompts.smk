@@ -31,6 +31,7 @@ rule caption_images:
         batches=f"{RESULTS}/captions/{{captioned}}/batches.json" if BY_BATCH else [],
     output:
         captions=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.parquet",
+        facts=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.json",
     log:
         f"{RESULTS}/logs/caption_images/{{captioned}}/{{shard}}.log",
     benchmark:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthgap.atomic import atomic_path
+from synthgap.atomic import atomic_path, write_text
 from synthgap.captioners import Captioner, Picture, Reply, load_captioner
 from synthgap.captioners.captioning import caption_resumably, judge
 from synthgap.captioners.pictures import ROWS_AT_ONCE, pictures_of
@@ -51,7 +51,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--max-failed", type=float, required=True, help="share without a caption")
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument(
-        "--captions", type=output_path, required=True, help="a row an image (parquet)"
+        "--captions", type=output_path, required=True, help="a row an image; facts come beside it"
     )
     return parser
 
@@ -91,10 +91,10 @@ def main(args: argparse.Namespace) -> None:
                 writer.write_table(pa.Table.from_pylist(rows, CAPTION_SCHEMA))
                 without.count(rows)
                 progress.update(len(rows))
-            seconds = time.monotonic() - started
-            told = facts(args, seconds, total, device, without_caption=without.kinds)
-            writer.add_key_value_metadata({"facts": json.dumps(told)})
         without.check()
+        seconds = time.monotonic() - started
+        told = facts(args, seconds, total, device, without_caption=without.kinds)
+        write_text(args.captions.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
     shutil.rmtree(args.scratch)
 
 

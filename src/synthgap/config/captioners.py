@@ -217,7 +217,7 @@ class Batches(Section):
         "24h", description="within which the service is to finish"
     )
     poll_seconds: Positive = Field(60.0, description="between two looks at the batches")
-    resubmit: Count = Field(5, description="times a request is sent before it counts as failed")
+    resubmit: Count = Field(5, description="passes, one after the other, that may bring no reply")
     price_factor: Share = Field(0.5, description="what a batch costs, of the usual price")
 
 

@@ -1,5 +1,6 @@
 """What captioning takes: images, tokens, money and hours."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -135,8 +136,6 @@ def _batch_hours(config: Config, captioner: ServiceCaptioner, row: Row) -> float
 
 def measure_captions(config: Config, results: Path) -> dict[tuple[str, str], Measured]:
     """Return what finished caption tables say, by stage and what."""
-    import json
-
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -145,17 +144,14 @@ def measure_captions(config: Config, results: Path) -> dict[tuple[str, str], Mea
         paths = sorted((results / "captions" / source / "train").glob("*.parquet"))
         if not paths:
             continue
-        speeds_found, hours, device = [], [], ""
+        hours, device = [], ""
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
         for path in paths:
-            file = pq.ParquetFile(path)
-            facts = json.loads((file.metadata.metadata or {}).get(b"facts", b"{}"))
-            hours.append(facts.get("seconds", 0.0) / 3600)
-            device = facts.get("device", device)
-            if facts.get("images_per_second"):
-                speeds_found.append(facts["images_per_second"])
-            table = file.read(["input_tokens", "output_tokens", "seconds"])
+            facts = json.loads(path.with_suffix(".json").read_text())
+            hours.append(facts["seconds"] / 3600)
+            device = facts["device"]
+            table = pq.read_table(path, columns=["input_tokens", "output_tokens", "seconds"])
             for name in table.column_names:
                 sums[name] = sums.get(name, 0.0) + (pc.sum(table[name]).as_py() or 0.0)
                 counts[name] = counts.get(name, 0) + table.num_rows - table[name].null_count
