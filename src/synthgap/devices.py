@@ -18,6 +18,9 @@ from synthgap.errors import UserError
 
 log = logging.getLogger("synthgap")
 
+# What devices say, besides torch's own error, when memory or an index type is too small.
+TOO_LARGE = ("out of memory", "_ALLOC_FAILED", "can't allocate memory", "INT_MAX elements")
+
 _held: list[TextIO] = []  # open as long as the process lives, and so locked
 
 
@@ -84,3 +87,10 @@ def _lock_one(names: list[str]) -> str:
             log.info("waiting for one of the GPUs %s", ", ".join(names))
             told = True
         time.sleep(1)
+
+
+def is_too_large(error: RuntimeError) -> bool:
+    """Whether an error of torch says that the device has no room for a batch."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in TOO_LARGE)

@@ -540,3 +540,14 @@ def test_the_small_model_has_the_same_bytes_each_time(folder, tmp_path):
     for name in names:
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
     assert transformers.AutoConfig.from_pretrained(folder).model_type == "llava_next"
+
+
+def test_images_are_brought_to_a_size_where_one_is_asked_for(folder):
+    one = picture(40, 60, box=(0.5, 0.5, 0.25, 0.25))
+    large = Image.fromarray(one.pixels()).resize((120, 120), Image.Resampling.BICUBIC)
+    content = encode(np.asarray(large), "png")
+    same = Picture("0", "goldfish", "", lambda: content, box=one.box)
+    asked = captioner(folder, prune=True, image_size=120)
+    [found], [expected] = asked.caption([one]), captioner(folder, prune=True).caption([same])
+    assert (found.text, found.input_tokens) == (expected.text, expected.input_tokens)
+    assert found.input_tokens != captioner(folder, prune=True).caption([one])[0].input_tokens

@@ -143,6 +143,9 @@ class ModelCaptioner(_Asking):
         False, description="keep the base image's tokens only (LLaVA-NeXT), as paper B does"
     )
     max_new_tokens: Count = Field(200, description="of a caption")
+    image_size: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="side in pixels that images are brought to first; as they are if left out"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="`auto`: bfloat16 on a GPU, float32 on a CPU"
     )

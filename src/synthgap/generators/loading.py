@@ -9,17 +9,10 @@ import diffusers
 import torch
 import transformers
 
+from synthgap.devices import is_too_large
 from synthgap.errors import UserError, suggest
 
-# What devices say, besides torch's own error, when memory or an index type is too small.
-TOO_LARGE = ("out of memory", "_ALLOC_FAILED", "can't allocate memory", "INT_MAX elements")
-
 ADVICE = "set `offload: model` (or `sequential`) for this generator, or take a larger device"
-
-
-def is_too_large(error: RuntimeError) -> bool:
-    """Whether an error says that the device has no room for the batch."""
-    return isinstance(error, torch.OutOfMemoryError) or any(s in str(error) for s in TOO_LARGE)
 
 
 def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:

@@ -15,10 +15,10 @@ from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
 SECONDS_A_REPLY = 3.0
 PIXELS_A_TOKEN = 32
 TOKENS_A_WORD = 1.3
-# LLaVA-NeXT: of the base image, and of an image of 256 px in all.
-PRUNED_TOKENS, WHOLE_TOKENS = 576, 2928
-# What pruning saves (paper B, appendix D).
-PRUNING = 2.7
+# LLaVA-NeXT: tokens of the base image, of a square image of up to 336 px, and of a larger one; and
+# how much slower the latter two are, by their operations (benchmarks/captioning_tokens.py).
+PRUNED_TOKENS, SMALL_TOKENS, LARGE_TOKENS = 576, 1176, 2928
+SMALL_WORK, LARGE_WORK = 1.8, 4.2
 
 
 def about(config: Config, source: str) -> str:
@@ -39,7 +39,7 @@ def caption_rows(
         row = Row("caption_images", what, jobs, done, images)
         captioner = config.captioner
         if isinstance(captioner, ModelCaptioner):
-            row = _own_model(row, captioner, source, found)
+            row = _own_model(row, captioner, source, found, config.real.image_size)
         elif isinstance(captioner, ServiceCaptioner):
             if captioner.batch is not None:
                 hours = _batch_hours(config, captioner, row)
@@ -59,9 +59,13 @@ def caption_rows(
         yield row
 
 
-def _own_model(row: Row, captioner: ModelCaptioner, source: str, found: Measured) -> Row:
+def _own_model(row: Row, captioner: ModelCaptioner, source: str, found: Measured, side: int) -> Row:
     words = len(captioner.options(source != "real")["prompt"].split())
-    image_tokens = PRUNED_TOKENS if captioner.prune else WHOLE_TOKENS
+    image_tokens, work = PRUNED_TOKENS, 1.0
+    if not captioner.prune:
+        small = (captioner.image_size or side) <= 336
+        image_tokens = SMALL_TOKENS if small else LARGE_TOKENS
+        work = SMALL_WORK if small else LARGE_WORK
     tokens = found.tokens or (image_tokens + TOKENS_A_WORD * words, captioner.max_new_tokens)
     row = _with_tokens(row, tokens)
     known = speeds()["caption_images"].get(captioner.model)
@@ -69,7 +73,7 @@ def _own_model(row: Row, captioner: ModelCaptioner, source: str, found: Measured
         speed, told = found.images_per_second, {"basis": "measured", "source": "finished shards"}
         told["device"] = found.device
     elif known:
-        speed = known["images_per_second"] / (1 if captioner.prune else PRUNING)
+        speed = known["images_per_second"] / work
         told = {name: known[name] for name in ("device", "basis", "source")}
     else:
         return row.changed(note="speed unknown until a shard is done")
