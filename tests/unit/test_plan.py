@@ -139,7 +139,8 @@ def test_guidance_takes_a_second_pass():
 def test_one_download_for_two_generators_of_a_model():
     rows = planned({"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "guidance_scale": 9.0}})
     downloads = [row for (stage, _), row in rows.items() if stage == "download_model"]
-    [download, depth] = downloads
+    [download, depth, captioner] = downloads
+    assert captioner.gb == 16.7
     assert depth.what == "depth-anything/Depth-Anything-V2-Large-hf"
     assert depth.gb == depth_models()["depth-anything-v2-large"].download_gb
     assert download.what == "stabilityai/stable-diffusion-xl-base-1.0 fp16"
@@ -161,3 +162,70 @@ def test_wall_hours_are_bounded_by_the_longest_job():
     # One large shard and two small ones: more GPUs than shards help nothing.
     few = generation({"preset": "flux-dev", "shards": {"train": 1, "val": 1, "test": 1}})
     assert wall_hours([few], 1000) == pytest.approx(few.hours * 100 / 120)
+
+
+def captions(captioner, measured=None, **changes):
+    captioner = {"prompt": "paper-a", **captioner}
+    rows = planned({"g": {"preset": "sdxl"}}, measured, captioner=captioner, **changes)
+    return {stage: row for (stage, _), row in rows.items() if "caption" in stage}
+
+
+SERVICE = {"kind": "service", "model": "m", "concurrency": 30, "price": {"input": 2, "output": 8}}
+
+
+def test_a_service_costs_tokens_money_and_hours():
+    row = captions(SERVICE)["caption_images"]
+    assert (row.jobs, row.images) == (10, 100_000)
+    # 8 x 8 patches of 32 px, 17 words of 1.3 tokens; 200 tokens at most come back.
+    assert row.input_tokens == pytest.approx((64 + 1.3 * 17) * 100_000, rel=0.02)
+    assert row.output_tokens == 200 * 100_000
+    assert row.usd == pytest.approx((row.input_tokens * 2 + row.output_tokens * 8) / 1e6)
+    assert row.hours == pytest.approx(100_000 / 10 / 3600)  # 30 at once, 3 s each
+    assert not row.on_gpu
+    assert captions(SERVICE | {"price": None})["caption_images"].usd is None
+
+
+def test_finished_captions_tell_what_the_others_cost():
+    known = Measured({"train": 4}, tokens=(300.0, 50.0), seconds_a_reply=1.5)
+    row = captions(SERVICE, {("caption_images", "m"): known})["caption_images"]
+    assert (row.done, row.basis) == (4, "measured")
+    assert (row.input_tokens, row.output_tokens) == (300 * 60_000, 50 * 60_000)
+    assert row.usd == pytest.approx((300 * 2 + 50 * 8) * 60_000 / 1e6)
+    assert row.hours == pytest.approx(60_000 / 20 / 3600)
+
+
+def test_a_batch_costs_half_and_its_windows():
+    alone = captions(SERVICE)["caption_images"]
+    rows = captions(SERVICE | {"batch": {"requests": 1000, "open": 30}})
+    assert rows["caption_images"].usd == pytest.approx(alone.usd / 2)
+    assert rows["request_captions"].hours == 4 * 24  # 100 files, 30 at once
+    by_bytes = captions(SERVICE | {"batch": {"megabytes": 50, "open": 100}})["request_captions"]
+    assert by_bytes.hours == 3 * 24  # some 400 images of 123 kB a file
+
+
+def test_a_model_of_ones_own_takes_gpu_hours():
+    pruned = {"kind": "transformers", "prune": True}
+    row = captions(pruned)["caption_images"]
+    known = speeds()["caption_images"]["llava-next-llama3-8b"]
+    assert row.hours == pytest.approx(100_000 / known["images_per_second"] / 3600)
+    assert row.on_gpu
+    assert row.usd is None
+    whole = captions({"kind": "transformers"})["caption_images"]
+    large = captions({"kind": "transformers", "image_size": 672})["caption_images"]
+    assert row.hours < whole.hours < large.hours
+    assert row.input_tokens < whole.input_tokens < large.input_tokens
+    found = {("caption_images", "llava-next-llama3-8b"): Measured(
+        {"train": 5}, images_per_second=8.0, device="cuda", tokens=(600, 90)
+    )}  # fmt: skip
+    left = captions(pruned, found)["caption_images"]
+    assert left.hours == pytest.approx(50_000 / 8 / 3600)
+    assert left.output_tokens == 90 * 50_000
+
+
+def test_composites_are_counted_where_they_are_captioned():
+    rows = planned(
+        {"g": {"preset": "sdxl"}}, composites=["half", "all"],
+        captioner=SERVICE | {"prompt": "paper-b", "composites": True},
+    )  # fmt: skip
+    sources = [what for stage, what in rows if stage == "caption_images"]
+    assert sources == ["m", "m, cutmix-half", "m, cutmix-all"]
