@@ -134,6 +134,24 @@ def caption(tar: Path, folder: Path, port: int, concurrency: int) -> dict[str, A
     return run(command, {"PYTHONPATH": str(ROOT / "src")})
 
 
+def batches(tars: list[Path], folder: Path, port: int) -> dict[str, Any]:
+    """Run `request_captions` and return its peak memory and seconds."""
+    from synthgap.config.captioners import ServiceCaptioner
+
+    config = ServiceCaptioner(
+        kind="service", model=MODEL, base_url=f"http://127.0.0.1:{port}/v1", prompt="paper-b",
+        batch={"poll_seconds": 0.5, "open": 2},
+    )  # fmt: skip
+    command = [
+        sys.executable, str(ROOT / "workflow/scripts/request_captions.py"),
+        "--tars", *map(str, tars), "--captioner", json.dumps(config.options()),
+        "--service", config.transport, "--cache", str(folder / "batch-cache"),
+        "--max-failed", "0", "--scratch", str(folder / "scratch"),
+        "--facts", str(folder / "batches.json"), "--log", str(folder / "log"),
+    ]  # fmt: skip
+    return run(command, {"PYTHONPATH": str(ROOT / "src")})
+
+
 def run(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
     """Run a command; return seconds, CPU seconds and peak memory in MiB."""
     started = time.monotonic()
@@ -193,6 +211,9 @@ def main() -> None:
                 again = caption(tar, folder, port, 64)
                 memory.append(again | {"images": images, "requests": counts(port)["asked"]})
                 print(f"{images:7} images, all in the cache: {again}")
+                whole = batches([tar], folder, port)
+                memory.append(whole | {"images": images, "batches": True})
+                print(f"{images:7} images in batches: {whole}")
     if options.output:
         facts = {"latency": LATENCY, "cpus": os.cpu_count(), "python": platform.python_version()}
         facts |= {"in_flight": full, "memory": memory}

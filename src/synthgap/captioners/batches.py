@@ -219,9 +219,7 @@ class BatchQueue:
         with stopping.deferred():
             self._note(batch)
             path = self._file(batch)
-            batch.input_file = self._patiently(lambda: self.client.files.create(
-                file=path, purpose="batch"
-            )).id  # fmt: skip
+            batch.input_file = self._patiently(lambda: self._upload(path))
             path.unlink()
             self._note(batch)
             batch.id = self._patiently(lambda: self._create(batch))
@@ -229,6 +227,10 @@ class BatchQueue:
             self.open.append(batch)
             self.tally.batches += 1
             log.info("batch %s is with the service", batch.id)
+
+    def _upload(self, path: Path) -> str:
+        with path.open("rb") as file:  # of a path, the client would read all of it at once
+            return self.client.files.create(file=file, purpose="batch").id
 
     def _create(self, batch: Batch) -> str:
         """Create a batch, unless an earlier try did and its answer was lost."""
