@@ -127,7 +127,39 @@ def test_prompt_that_is_too_long_is_noticed(tiny_pipeline, name):
     batches = (["shark", LONG, "goldfish"], [LONG, LONG, "shark"])  # encoded together, and alone
     for prompts in batches:
         truncated = model.generate(prompts, [1, 2, 3]).truncated
-        assert [bool(names) for names in truncated] == [len(text) > 100 for text in prompts]
+        assert [bool(lost) for lost in truncated] == [len(text) > 100 for text in prompts]
+
+
+@pytest.mark.parametrize("name", presets())
+def test_tokens_cut_are_those_of_the_prompt(tiny_pipeline, name):
+    """Each further word, of one token, is cut too, and nothing else counts."""
+    model = load(tiny_pipeline(name), options_of(name), rows=[])
+    shorter, longer = "goldfish" + " dog" * 1199, "dog" + " dog" * 1209
+    # Encoded together, and one by one through the cache.
+    for prompts in ([shorter, longer, "shark"], [shorter, longer, "shark", "shark"]):
+        truncated = model.generate(prompts, range(len(prompts))).truncated
+        assert truncated[0]
+        assert {encoder: lost + 10 for encoder, lost in truncated[0].items()} == truncated[1]
+        assert not any(truncated[2:])
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [
+        # CLIP's two marks are within its 77 tokens, T5's one within its limit.
+        ("sd15", {"tokenizer": 75}),
+        ("sd30", {"tokenizer": 75, "tokenizer_2": 75, "tokenizer_3": 255}),
+        # Behind its template, which has words after the prompt too.
+        ("qwen", {"tokenizer": 512}),
+        ("flux2-klein", {"tokenizer": 509}),  # 512 with the three tokens before the prompt
+    ],
+)
+def test_prompt_is_cut_where_the_encoder_ends(tiny_pipeline, name, limits):
+    model = load(tiny_pipeline(name), options_of(name))
+    lengths = sorted({limit + more for limit in limits.values() for more in (0, 1, 30)})
+    for n in lengths:
+        cut = {encoder: n - limit for encoder, limit in limits.items() if n > limit}
+        assert model.generate([" ".join(["dog"] * n)], [1]).truncated == [cut]
 
 
 @pytest.mark.parametrize("name", [n for n, preset in presets().items() if preset.guidance_argument])

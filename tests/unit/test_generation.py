@@ -16,6 +16,7 @@ from diffusers import DiffusionPipeline, PixArtAlphaPipeline
 
 from generator_options import generator_options
 from synthgap.config import TrainedModel
+from synthgap.data.captions import CAPTION_SCHEMA
 from synthgap.data.shards import Sample, ShardWriter, gather, read_rows
 from synthgap.diffusion.tokenizer import make_tokenizer
 from synthgap.errors import UserError
@@ -45,8 +46,8 @@ def real(tmp_path_factory):
         for sample in samples:
             shard.add(sample, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     gather([shard.tar], folder / "manifest.parquet")
-    captions = [{"key": s.key, "caption": "a thin stroke"} for s in samples]
-    pq.write_table(pa.Table.from_pylist(captions), folder / "captions.parquet")
+    captions = [{"key": s.key, "caption": "a thin stroke", "status": "ok"} for s in samples]
+    pq.write_table(pa.Table.from_pylist(captions, CAPTION_SCHEMA), folder / "captions.parquet")
     return folder
 
 

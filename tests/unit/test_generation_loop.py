@@ -33,7 +33,7 @@ class Model:
         shades = np.asarray([seed % 200 + 20 for seed in seeds], np.uint8)
         pixels = np.broadcast_to(shades[:, None, None, None], (len(seeds), 8, 8, 3))
         failures = ["diverged" if seed in self.failing else None for seed in seeds]
-        truncated = [["tokenizer"] if prompt == "long" else [] for prompt in prompts]
+        truncated = [{"tokenizer": 5} if prompt == "long" else {} for prompt in prompts]
         return Batch(pixels, failures, truncated)
 
     def largest_batch(self, prompts):
@@ -135,7 +135,7 @@ def test_truncated_prompts_are_counted(tmp_path):
     wanted = rows(3) + rows(2, prompt="long")
     made, tally = make(tmp_path, Model(), rows=wanted)
     assert tally.truncated == {"tokenizer": 2}
-    assert [one.details.get("truncated") for one in made] == [None] * 3 + [["tokenizer"]] * 2
+    assert [one.details.get("truncated") for one in made] == [None] * 3 + [{"tokenizer": 5}] * 2
 
 
 def test_images_are_stored_at_the_common_size(tmp_path):

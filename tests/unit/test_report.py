@@ -1,18 +1,23 @@
+import base64
 import dataclasses
 import io
 import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_up_metrics import made_up_rows
 from PIL import Image
 
 import draw_probe_sheet
+import write_report
+from measure_captions import SAMPLE_SCHEMA
 from synthgap.data.shards import Sample, ShardWriter, gather
 from synthgap.errors import UserError
 from synthgap.figures import data, style, transfer_by_generator
-from synthgap.metrics.table import to_table
+from synthgap.metrics.table import Row, to_table
 from synthgap.report.answer import answer
 from synthgap.report.render import render
 from synthgap.report.sheets import contact_sheet, probe_sheet
@@ -185,6 +190,120 @@ def test_a_missing_context_key_is_named(key):
 def test_an_empty_table_is_refused():
     with pytest.raises(UserError, match="no rows with a synthetic source"):
         page([])
+
+
+def caption_row(metric, value, n=1000, source="real", low=None, high=None, **settings):
+    about = {"captioner": "asked", "model": "asked-2", "prompt": "paper-a"}
+    settings = settings if "text_encoder" in settings else about | settings
+    return Row("captions", metric, value, n, low, high, test_source=source, settings=settings)
+
+
+CAPTION_ROWS = [
+    caption_row("words_mean", 1024.25, 900, low=1001.5, high=1033.75),
+    caption_row("distinct_words", 2345.4, 900, captions=500),
+    caption_row("distinct_words", 3456.0, 900, captions=900),
+    caption_row("share_duplicate", 0.123, 900),
+    caption_row("share_refused", 0.1, low=0.083, high=0.12),
+    caption_row("output_tokens_total", 45678, 1000),
+    caption_row("cost_usd_total", 1234.567, 990),
+    caption_row("share_prompts_cut", 0.25, 800, "flow-g1-caption", 0.22, 0.28, text_encoder="any"),
+    caption_row("share_prompts_cut", 0.2, 800, "flow-g1-caption", 0.17, 0.23, text_encoder="clip"),
+    caption_row("tokens_cut_mean", 7.5, 160, "flow-g1-caption", 7.1, 7.9, text_encoder="clip"),
+    caption_row("tokens_cut_mean", 7.7, 200, "flow-g1-caption", 7.3, 8.1, text_encoder="any"),
+    caption_row("share_prompts_cut", 0.0, 800, "flow-g4-caption", 0, 0.01, text_encoder="any"),
+]
+
+
+def caption_sample(side=8, **more):
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), (200, 0, 0)).save(content, more.pop("form", "PNG"))
+    told = {"key": "k", "class_name": "hen", "caption": "A hen.", "status": "ok"}
+    return told | {"image": content.getvalue()} | more
+
+
+def page_of_captions(sample=(), rows=CAPTION_ROWS):
+    context = {**CONTEXT, "caption_prompt": "Describe <this> image"}
+    return render(to_table([*made_up_rows(), *rows]), {}, [], context, sample)
+
+
+def test_captions_are_told_in_numbers():
+    html = page_of_captions()
+    assert not Resources(html).open
+    assert html.index('href="#captions"') < html.index('id="captions"') < html.index('id="made"')
+    text = text_of(html)
+    for told in (
+        "Captioner asked Model asked-2 Prompt paper-a Images 1,000 Captions 900 "
+        "Tokens written 45,678 Cost US$ 1,234.57 (known of 990 images)",
+        "Describe &lt;this&gt; image",
+        "Words in a caption mean 1,024.25 1,001.50 – 1,033.75 900 captions",
+        "Distinct words expected in so many of the 900 2,345 500 captions",
+        "Distinct words in all 3,456 900 captions",
+        "Duplicates equal to an earlier one, but for case and space 12.3 % 900 captions",
+        "Refused the model declined 10.0 % 8.3 – 12.0 1,000 images",
+        "flow-g1-caption clip 20.0 % 17.0 – 23.0 7.50 7.10 – 7.90",
+        "No prompt was cut in flow-g4-caption.",
+        "Every interval, but for those of captions, is a percentile bootstrap",
+    ):
+        assert told in text
+    assert "Tokens read" not in text
+    assert "25.0 % 22.0" not in text  # by any encoder: no encoder of its own
+    assert "<img" not in html
+
+
+def test_sample_of_captions_is_shown_with_its_images():
+    sample = [
+        caption_sample(8, caption="A <script>hen</script> & more.", class_name='h"en<'),
+        caption_sample(300, form="JPEG", caption="", status="refused"),
+        caption_sample(300, form="WEBP", caption="", status="failed: <b>"),
+    ]
+    html = page_of_captions(sample)
+    found = Resources(html)
+    assert not found.open
+    images = [uri for uri in found.loaded if uri.startswith("data:")]
+    kinds = [uri.split(";")[0] for uri in images]
+    assert kinds == ["data:image/png", "data:image/jpeg", "data:image/webp"]
+    for uri, one in zip(images, sample, strict=True):
+        assert base64.b64decode(uri.split(",")[1]) == one["image"]
+    assert found.alts[0] == 'Training image of the class h"en<'
+    assert html.count('<img class="tiny"') == html.count("<figure><img class") == 1
+    text = text_of(html)
+    assert "A &lt;script&gt;hen&lt;/script&gt; &amp; more." in text
+    assert "hen refused" in text
+    assert "hen failed: &lt;b&gt;" in text
+    assert html.count('class="without"') == 2
+
+
+def test_page_without_captions_has_no_such_section():
+    html = page(made_up_rows())
+    assert "captions" not in text_of(html).lower().replace("figcaption", "")
+    assert render(to_table(made_up_rows()), {}, [], CONTEXT, [caption_sample()]) == html
+
+
+def test_captions_that_are_no_prompts_are_told_alone():
+    rows = [row for row in CAPTION_ROWS if row.test_source == "real"]
+    text = text_of(page_of_captions(rows=rows))
+    assert "Words in a caption" in text
+    assert "Behind the class name" not in text
+    assert "cut" not in text.split("Captions What")[1].split("How each number")[0]
+
+
+def test_report_takes_the_sample_of_captions(tmp_path):
+    rows = [*made_up_rows(), *CAPTION_ROWS]
+    pq.write_table(to_table(rows), tmp_path / "metrics.parquet")
+    svg, png = tmp_path / "distinguish.svg", tmp_path / "contact-sources.png"
+    svg.write_text(style.svg(transfer_by_generator.draw(to_table(rows))))
+    png.write_bytes(caption_sample()["image"])
+    sample = tmp_path / "sample.parquet"
+    pq.write_table(pa.Table.from_pylist([caption_sample()], SAMPLE_SCHEMA), sample)
+    words = ["--metrics", tmp_path / "metrics.parquet", "--figures", svg, "--sheets", png]
+    words += ["--config", "{}", "--report", tmp_path / "report.html"]
+    asked = ["--captioner", '{"prompt": "Say what you see"}']
+    for more, images in ([sample, *asked], 3), ([], 2):
+        given = list(map(str, [*words, "--caption-sample", *more]))
+        write_report.main(write_report.options().parse_args(given))
+        html = (tmp_path / "report.html").read_text()
+        assert len(Resources(html).alts) == images
+        assert ("Say what you see" in html) == bool(more)
 
 
 def test_contact_sheet_repeats_pixels():

@@ -27,10 +27,12 @@ os.environ.update(
     PYTHONPATH=str(Path(workflow.basedir, "src")),
     SYNTHGAP_SOURCE=str(Path(workflow.basedir, "src")),
     SYNTHGAP_SCRIPTS=str(Path(workflow.basedir, "workflow", "scripts")),
-    # Neither shapes a result, so they are no params either.
+    # None of these shapes a result, so they are no params either.
     SYNTHGAP_SCRATCH=SCRATCH,
     SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
     SYNTHGAP_SERVICE=CONFIG.captioner.transport,
+    SYNTHGAP_UNCAPTIONED=str(CONFIG.captioner.max_failed),
+    SYNTHGAP_REPLIES=getattr(CONFIG.captioner, "cache", ""),
 )
 # Snakemake takes PYTHONPATH away from jobs in conda environments, which do not hold the library.
 # A shell that stays must not die of the signal that its job is to heed.

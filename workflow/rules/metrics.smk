@@ -1,4 +1,7 @@
-# Features, distribution metrics, power spectra, and the one long table.
+# Features, distribution metrics, power spectra, captions, and the one long table.
+
+
+CAPTION_SOURCES = [name for name, (_, kind) in CONFIG.sources.items() if kind == "caption"]
 
 
 rule extract_features:
@@ -87,12 +90,41 @@ rule measure_spectrum:
         " --seed {params.seed} --metrics {output.metrics} --log {log}"
 
 
+rule measure_captions:
+    input:
+        captions=captions(),
+        images=shards("real", "train"),
+        manifests=[manifest(source, "train") for source in CAPTION_SOURCES],
+    output:
+        metrics=f"{RESULTS}/captions/statistics.parquet",
+        sample=f"{RESULTS}/captions/sample.parquet",
+    log:
+        f"{RESULTS}/logs/measure_captions.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_captions.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=4000, minutes=120),
+    params:
+        sources=CAPTION_SOURCES,
+        samples=12,
+        seed=CONFIG.seed,
+        code=code_digest("measure_captions"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/measure_captions.py --captions {input.captions}"
+        " --images {input.images} --manifests {input.manifests} --sources {params.sources}"
+        " --samples {params.samples} --seed {params.seed} --metrics {output.metrics}"
+        " --sample {output.sample} --log {log}"
+
+
 rule collect_metrics:
     input:
         transfer=transfer_predictions(),
         distinguish=distinguish_predictions(),
         distributions=distributions(),
         spectra=spectra(),
+        captions=rules.measure_captions.output.metrics if CAPTIONED else [],
     output:
         metrics=METRICS,
     log:
@@ -111,6 +143,6 @@ rule collect_metrics:
     shell:
         "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
         " --distinguish {input.distinguish} --distributions {input.distributions}"
-        " --spectra {input.spectra}"
+        " --spectra {input.spectra} --captions {input.captions}"
         " --probes {params.probes:q} --sources {params.sources:q}"
         " --seed {params.seed} --metrics {output.metrics} --log {log}"

@@ -8,8 +8,6 @@ ASKS_SERVICE = CAPTIONER.kind == "service"
 OWN_MODEL = CAPTIONER.kind == "transformers"
 BY_BATCH = ASKS_SERVICE and CAPTIONER.batch is not None
 CAPTIONER_OPTIONS = {name: as_json(CAPTIONER.options(name != "real")) for name in CAPTIONED}
-# Replies that were paid for outlive the results.
-REPLIES = f'--service "$SYNTHGAP_SERVICE" --cache {CAPTIONER.cache}' if ASKS_SERVICE else ""
 if ASKS_SERVICE:
 
     # They wait rather than compute, and nodes of clusters often cannot reach the internet.
@@ -47,8 +45,6 @@ rule caption_images:
             cpus=CAPTIONER.threads if OWN_MODEL else 1,
         ),
         caption_service=1 if ASKS_SERVICE else 0,
-        # No param: it shapes no caption. In thousandths, as resources are whole numbers.
-        max_failed=round(1000 * CAPTIONER.max_failed),
     params:
         captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
         model=lambda w, input: f"--model {input.model}" if OWN_MODEL else "",
@@ -58,7 +54,7 @@ rule caption_images:
     shell:
         "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar}"
         " --captioner {params.captioner:q} {params.model} {params.batches} --threads {params.threads}"
-        " --gpus {resources.gpu} {REPLIES} --max-failed {resources.max_failed}e-3"
+        ' --gpus {resources.gpu} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES" --max-failed {resources.max_failed}e-3'
         " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.shard}"
         " --captions {output.captions} --log {log}"
 
@@ -76,13 +72,12 @@ rule request_captions:
         ENVIRONMENT
     resources:
         **needs(mem_mb=1000, minutes=2880),
-        max_failed=round(1000 * CAPTIONER.max_failed),
     params:
         captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
         code=code_digest("request_captions"),
     shell:
         "python $SYNTHGAP_SCRIPTS/request_captions.py --tars {input.tars}"
-        " --captioner {params.captioner:q} {REPLIES} --max-failed {resources.max_failed}e-3"
+        ' --captioner {params.captioner:q} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES" --max-failed {resources.max_failed}e-3'
         " --scratch $SYNTHGAP_SCRATCH/request_captions/{wildcards.captioned}"
         " --facts {output.facts} --log {log}"
 

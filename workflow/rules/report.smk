@@ -75,6 +75,7 @@ rule write_report:
         metrics=METRICS,
         figures=expand(rules.plot_figure.output.figure, figure=FIGURES),
         sheets=expand(f"{RESULTS}/figures/contact-{{sheet}}.png", sheet=SHEETS),
+        captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
         report=REPORT,
     log:
@@ -87,7 +88,10 @@ rule write_report:
         **needs(mem_mb=2000, minutes=30),
     params:
         config=as_json(CONFIG),
+        captioner=as_json(CONFIG.captioner.options()),
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
-        " --sheets {input.sheets} --config {params.config:q} --report {output.report} --log {log}"
+        " --sheets {input.sheets} --caption-sample {input.captions}"
+        " --captioner {params.captioner:q} --config {params.config:q}"
+        " --report {output.report} --log {log}"

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from synthgap.atomic import atomic_path, write_text
 from synthgap.captioners import Captioner, Picture, Reply, load_captioner
 from synthgap.captioners.captioning import caption_resumably, judge
-from synthgap.captioners.pictures import ROWS_AT_ONCE, pictures_of
-from synthgap.data.captions import CAPTION_SCHEMA
+from synthgap.captioners.pictures import pictures_of
+from synthgap.data.captions import CAPTION_SCHEMA, ROWS_AT_ONCE
 from synthgap.data.shards import ImageReader, count_readable
 from synthgap.devices import take_device
 from synthgap.errors import UserError
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
             torch.set_num_threads(args.threads)
             device = take_device(args.gpus)
         told = spec
-        if args.service is not None:
+        if args.service:
             told = spec | {"transport": args.service | {"max_failed": args.max_failed}}
             if args.batches is not None:
                 told["rejected"] = json.loads(args.batches.read_text())["rejected"]

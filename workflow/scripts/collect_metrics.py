@@ -24,6 +24,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--distinguish", type=input_path, nargs="+", required=True)
     parser.add_argument("--distributions", type=input_path, nargs="+", required=True)
     parser.add_argument("--spectra", type=input_path, nargs="+", required=True)
+    parser.add_argument("--captions", type=input_path, nargs="*", default=[])
     parser.add_argument("--probes", type=json_object, required=True, help="view, classifier, seeds")
     parser.add_argument("--sources", type=json_object, required=True, help="what is known of each")
     parser.add_argument("--seed", type=int, required=True)
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
                 "architecture": classifier,
             }
             found += accuracy(correct, where, args.sources.get(second, {}), args.seed)
-    for path in [*args.distributions, *args.spectra]:
+    for path in [*args.distributions, *args.spectra, *args.captions]:
         found += rows(pq.read_table(path))
     with atomic_path(args.metrics) as part:
         pq.write_table(to_table(found), part)

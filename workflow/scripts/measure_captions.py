@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
-from synthgap.data.captions import CAPTION_SCHEMA
+from synthgap.data.captions import ROWS_AT_ONCE, read_all
 from synthgap.data.shards import ImageReader, read_rows
 from synthgap.errors import UserError
 from synthgap.job import command, input_path, log, output_path, run
@@ -33,8 +33,6 @@ SAMPLE_SCHEMA = pa.schema(
         ("image", pa.binary()),  # encoded as in its shard
     ]
 )
-# Rows are read this many at a time, which bounds the memory.
-BATCH = 4096
 
 
 def options() -> argparse.ArgumentParser:
@@ -76,22 +74,18 @@ def counted(
     captions: list[Path], images: list[Path], tally: CaptionTally
 ) -> Iterator[dict[str, Any]]:
     """Count all rows, those without a caption too, and yield them with their shard as `tar`."""
-    columns = [name for name in CAPTION_SCHEMA.names if name != "text"]
-    files = [pq.ParquetFile(path) for path in captions]
-    with Progress(sum(file.metadata.num_rows for file in files), "captions") as progress:
-        for path, file, tar in zip(captions, files, images, strict=True):
-            if not file.schema_arrow.equals(CAPTION_SCHEMA):
-                raise UserError(f"{path} is no caption table; `caption_images` makes such a file")
-            for batch in file.iter_batches(BATCH, columns=columns):
-                for row in batch.to_pylist():
-                    tally.add(row)
-                    yield row | {"tar": tar}
-                progress.update(batch.num_rows)
+    total = sum(pq.ParquetFile(path).metadata.num_rows for path in captions)
+    with Progress(total, "captions") as progress:
+        for path, tar in zip(captions, images, strict=True):
+            for row in read_all(path):
+                tally.add(row)
+                yield row | {"tar": tar}
+                progress.update()
 
 
 def read_truncated(manifest: Path) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield the prompt of each image, and the tokens cut from it by tokenizer."""
-    for batch in pq.ParquetFile(manifest).iter_batches(BATCH, columns=["prompt", "details"]):
+    for batch in pq.ParquetFile(manifest).iter_batches(ROWS_AT_ONCE, columns=["prompt", "details"]):
         for row in batch.to_pylist():
             details = row["details"] if '"truncated"' in row["details"] else "{}"
             yield row["prompt"], json.loads(details).get("truncated", {})

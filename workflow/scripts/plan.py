@@ -116,6 +116,7 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
         "extract_features": config.studies.transfer.encoder,
         "measure_distribution": "transfer",
         "measure_spectrum": "transfer",
+        "measure_captions": "transfer",
     }
     hours: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in (results / "benchmarks").rglob("*.tsv"):

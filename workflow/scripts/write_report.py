@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 
+import pyarrow.parquet as pq
 import yaml
 
 from synthgap import __version__
@@ -35,6 +36,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--metrics", type=input_path, required=True)
     parser.add_argument("--figures", type=input_path, nargs="+", required=True, help="SVG")
     parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
+    parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
+    parser.add_argument("--captioner", type=json_object, default={}, help="as it was asked")
     parser.add_argument("--config", type=json_object, required=True, help="the whole config")
     parser.add_argument("--report", type=output_path, required=True)
     return parser
@@ -50,10 +53,12 @@ def main(args: argparse.Namespace) -> None:
         # Not by its metadata: where the library comes by PYTHONPATH only, it has none.
         "versions": {"synthgap": __version__}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "caption_prompt": args.captioner.get("prompt", ""),
         "commands": ["make demo", "snakemake report", "snakemake --forcerun write_report report"],
     }
     figures = {path.stem: path.read_text() for path in args.figures}
-    write_text(args.report, render(read(args.metrics), figures, sheets, context))
+    sample = pq.read_table(args.caption_sample).to_pylist() if args.caption_sample else []
+    write_text(args.report, render(read(args.metrics), figures, sheets, context, sample))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from synthgap.captioners import Picture
+from synthgap.data.captions import ROWS_AT_ONCE
 from synthgap.data.shards import ImageReader
 
 COLUMNS = ["key", "class_index", "class_name", "status", "sha256", "offset", "length", "details"]
-ROWS_AT_ONCE = 4096
 
 
 def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:

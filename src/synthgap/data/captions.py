@@ -1,4 +1,4 @@
-"""Caption tables: a parquet beside nothing else, a row for every image of a shard."""
+"""Caption tables: a parquet for each shard of images, with a row for every image."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthgap.errors import UserError
+
+ROWS_AT_ONCE = 4096
 
 CAPTION_SCHEMA = pa.schema(
     [
@@ -30,15 +32,20 @@ CAPTION_SCHEMA = pa.schema(
 )
 
 
-def read_captions(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """Yield the rows that have a caption, shard after shard.
+def read_all(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield all rows of a caption table, those without a caption too, a few in memory at a time.
 
     Raises:
-        UserError: a file is no caption table.
+        UserError: the file is no caption table.
     """
+    file = pq.ParquetFile(path)
+    if not file.schema_arrow.equals(CAPTION_SCHEMA):
+        raise UserError(f"{path} is no caption table; `caption_images` makes such a file")
+    for batch in file.iter_batches(ROWS_AT_ONCE):
+        yield from batch.to_pylist()
+
+
+def read_captions(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the rows that have a caption, table after table; see `read_all`."""
     for path in paths:
-        file = pq.ParquetFile(path)
-        if not file.schema_arrow.equals(CAPTION_SCHEMA):
-            raise UserError(f"{path} is no caption table; `caption_images` makes such a file")
-        for batch in file.iter_batches():
-            yield from (row for row in batch.to_pylist() if row["status"] == "ok")
+        yield from (row for row in read_all(path) if row["status"] == "ok")

@@ -42,12 +42,13 @@ class Batch:
     Attributes:
         pixels: uint8 RGB (n, height, width, 3).
         failures: for each image None, or why it is none.
-        truncated: for each prompt the text encoders that did not read it to its end.
+        truncated: for each prompt, how many of its tokens were cut off, by the tokenizer of each
+            text encoder that did not read it to its end.
     """
 
     pixels: NDArray[np.uint8]
     failures: list[str | None]
-    truncated: list[list[str]]
+    truncated: list[dict[str, int]]
 
 
 class Model(Protocol):
@@ -70,8 +71,8 @@ class Made:
         status: "ok", or why the last attempt failed.
         details: `batch` (index of its first image in the shard), `batch_size` (images in the
             call), `attempt` (from 0), and where there are any `attempt_seed` (of a later attempt),
-            `refused` (why attempts failed) and `truncated` (encoders that did not read the whole
-            prompt).
+            `refused` (why attempts failed) and `truncated` (tokens cut from the prompt, by the
+            tokenizer of each text encoder that did not read all of it).
     """
 
     status: str
@@ -88,6 +89,7 @@ class Tally:
             on elsewhere has several.
         seconds: of the device, without loading, encoding and writing.
         batch_size: the one in force at the end.
+        truncated: images whose prompt was cut, by tokenizer.
     """
 
     made_with: list[dict[str, str]] = field(default_factory=list)
@@ -286,7 +288,7 @@ def _add(tally: Tally, made: Sequence[Made]) -> None:
     for one in made:
         tally.failed += one.status != "ok"
         tally.retried += one.details["attempt"] > 0
-        for encoder in one.details.get("truncated", []):
+        for encoder in one.details.get("truncated", {}):
             tally.truncated[encoder] = tally.truncated.get(encoder, 0) + 1
 
 

@@ -10,13 +10,13 @@ import diffusers
 import torch
 import transformers
 
+from synthgap.devices import is_too_large
 from synthgap.errors import UserError
 from synthgap.generators.generation import Batch, OutOfMemoryError
 from synthgap.generators.loading import (
     call_arguments,
     check_guidance,
     denoiser_of,
-    is_too_large,
     load_pipeline,
     place,
 )
@@ -113,7 +113,7 @@ class TextToImage:
             # Not every pipeline repeats a single one for the whole batch.
             arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(prompts)
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        self.truncation.start(len(prompts))
+        self.truncation.start(prompts)
         try:
             # A copy, because some pipelines write their template into the caller's list.
             output = self.pipeline(prompt=list(prompts), generator=generators, **arguments)

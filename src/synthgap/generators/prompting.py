@@ -13,14 +13,16 @@ CACHE_BYTES = 4 * 2**30
 
 
 class TruncationCounter:
-    """Notice which prompts of a batch an encoder's tokenizer cuts, whatever template is around.
+    """Count the tokens that an encoder's tokenizer cuts from the prompts of a batch.
 
     It looks at what the pipeline's own calls of its tokenizers return: the text there has the
-    family's template, and the limit is the one that the pipeline passes.
+    family's template, and the limit is the one that the pipeline passes. Neither the tokenizer's
+    own marks, such as CLIP's end of text, nor a template's words behind the prompt count.
     """
 
     def __init__(self, pipeline: Any, max_sequence_length: int | None) -> None:
-        self.cut: list[set[str]] = []
+        self.prompts: Sequence[str] = []
+        self.cut: list[dict[str, int]] = []
         self.calls: dict[str, int] = {}
         # Qwen-Image lets its tokenizer read more than it then keeps, behind its template.
         template = getattr(pipeline, "prompt_template_encode_start_idx", None)
@@ -30,35 +32,62 @@ class TruncationCounter:
             if isinstance(tokenizer, PreTrainedTokenizerBase):
                 self._watch(tokenizer, name)
 
-    def start(self, n: int) -> None:
-        """Begin a batch of `n` prompts."""
-        self.cut = [set() for _ in range(n)]
+    def start(self, prompts: Sequence[str]) -> None:
+        """Begin a batch of prompts."""
+        self.prompts = prompts
+        self.cut = [{} for _ in prompts]
         self.calls = {}
 
-    def found(self) -> list[list[str]]:
-        """Return, for each prompt of the batch, the tokenizers that cut it, sorted."""
-        return [sorted(names) for names in self.cut]
+    def found(self) -> list[dict[str, int]]:
+        """Return, for each prompt of the batch, the tokens cut from it, by tokenizer that cut."""
+        return [dict(sorted(lost.items())) for lost in self.cut]
+
+    def add(self, i: int, lost: dict[str, int]) -> None:
+        """Note what the i-th prompt loses; of several calls of a tokenizer the most counts."""
+        for name, tokens in lost.items():
+            self.cut[i][name] = max(tokens, self.cut[i].get(name, 0))
 
     def _watch(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         plain = type(tokenizer)
 
         def call(watched: Any, *args: Any, **kwargs: Any) -> Any:
             encoded = plain.__call__(watched, *args, **kwargs)
-            self._count(name, encoded.encodings or ())
+            texts = args[0] if args else kwargs.get("text", [])
+            texts = [texts] if isinstance(texts, str) else texts
+            self._count(name, texts, encoded.encodings or ())
             return encoded
 
         # Python looks `__call__` up in the class, so the object gets a class of its own.
         tokenizer.__class__ = type(plain.__name__, (plain,), {"__call__": call})
 
-    def _count(self, name: str, encodings: Sequence[Any]) -> None:
+    def _count(self, name: str, texts: Sequence[str], encodings: Sequence[Any]) -> None:
         n = len(self.cut)
         # Some families tokenize the prompts of a batch one after the other.
         first = self.calls.get(name, 0) % n if n and len(encodings) == 1 else 0
         self.calls[name] = self.calls.get(name, 0) + 1
-        for i, encoding in enumerate(encodings, first):
-            too_long = self.most is not None and sum(encoding.attention_mask) > self.most
-            if i < n and (encoding.overflowing or too_long):
-                self.cut[i].add(name)
+        given = zip(self.prompts[first:], texts, encodings, strict=False)
+        for i, (prompt, text, encoding) in enumerate(given, first):
+            if lost := self._lost(prompt, text, encoding):
+                self.add(i, {name: lost})
+
+    def _lost(self, prompt: str, text: str, encoding: Any) -> int:
+        """Return how many of the prompt's tokens the encoder does not read."""
+        lost = [token for piece in encoding.overflowing for token in _starts(piece)]
+        if self.most is not None:
+            lost += _starts(encoding)[self.most :]
+        if not lost:
+            return 0
+        # A family may have changed the prompt itself; then it has nothing behind it.
+        end = text.rfind(prompt) + len(prompt) if prompt in text else len(text)
+        return sum(start < end for start in lost)
+
+
+def _starts(encoding: Any) -> list[int]:
+    """Return where in the text the tokens start, without padding and the tokenizer's marks."""
+    marks = zip(
+        encoding.offsets, encoding.attention_mask, encoding.special_tokens_mask, strict=True
+    )
+    return [start for (start, _), read, special in marks if read and not special]
 
 
 class PromptCache:
@@ -75,7 +104,7 @@ class PromptCache:
         self.pipeline, self.encode = pipeline, pipeline.encode_prompt
         self.signature = inspect.signature(self.encode)
         self.repeated, self.truncation = frozenset(repeated), truncation
-        self.kept: OrderedDict[str, tuple[Any, list[str]]] = OrderedDict()
+        self.kept: OrderedDict[str, tuple[Any, dict[str, int]]] = OrderedDict()
         self.bytes = 0
         pipeline.encode_prompt = self
 
@@ -85,23 +114,25 @@ class PromptCache:
         prompts = given.get("prompt")
         if not isinstance(prompts, list) or not self._repeat(prompts):
             return self.encode(*args, **kwargs)
-        cut, found = self.truncation.cut, []
-        for i in range(len(prompts)):
-            embedding, cut_by = self._encode_alone(_only(given, i, len(prompts)))
-            found.append(embedding)
-            cut[i].update(cut_by)
-        self.truncation.cut = cut
+        whole, cut = self.truncation.prompts, self.truncation.cut
+        encoded = [
+            self._encode_alone(_only(given, i, len(prompts)), whole[i]) for i in range(len(prompts))
+        ]
+        self.truncation.prompts, self.truncation.cut = whole, cut
+        for i, (_, lost) in enumerate(encoded):
+            self.truncation.add(i, lost)
+        found = [embedding for embedding, _ in encoded]
         return _to(_join(found), given.get("device") or self.pipeline._execution_device)
 
     def _repeat(self, prompts: Sequence[str]) -> bool:
         return not self.repeated.isdisjoint(prompts) or len(set(prompts)) < len(prompts)
 
-    def _encode_alone(self, given: dict[str, Any]) -> tuple[Any, list[str]]:
+    def _encode_alone(self, given: dict[str, Any], prompt: str) -> tuple[Any, dict[str, int]]:
         key = repr(sorted(given.items()))
         if key in self.kept:
             self.kept.move_to_end(key)
         else:
-            self.truncation.start(1)
+            self.truncation.start([prompt])
             embedding = _to(self.encode(**given), "cpu")
             self.kept[key] = embedding, self.truncation.found()[0]
             self.bytes += _bytes(embedding)

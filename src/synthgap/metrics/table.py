@@ -10,10 +10,13 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | transfer | density_k5_euclidean, ... | real | S or real | S, or the test split, against real |
 | transfer | radial_power_db, radial_power_db_sd | | S or real | at settings.frequency, in dB |
 | distinguish | top1_accuracy | real | S or real | telling S, or real (the control), from real |
+| captions | words_mean, share_refused, ... | | real | see `synthgap.metrics.captions` |
+| captions | share_prompts_cut, tokens_cut_mean | | S | by settings.text_encoder |
 
-A row with a null `seed` is the summary over all seeds. The settings of every row with a synthetic
-source hold `generator`, `prompts`, `x` (a number) and `x_name` (what that number is); those of an
-accuracy of study `transfer` hold `probe`, what the classifier could see (`rgb`, `structure`...).
+A row with a null `seed` is the summary over all seeds. In the studies `transfer` and `distinguish`
+the settings of every row with a synthetic source hold `generator`, `prompts`, `x` (a number) and
+`x_name` (what that number is); those of an accuracy of study `transfer` hold `probe`, what the
+classifier could see (`rgb`, `structure`...).
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class Row:
     metric: str
     value: float
     n: int
-    """items averaged over: test images, real rows or generated rows"""
+    """items averaged over: test images, real rows, generated rows, captions or prompts"""
     ci_low: float | None = None
     ci_high: float | None = None
     ci_level: float = 0.95

@@ -155,6 +155,8 @@ class Plan:
         yield self._jobs("extract_features", transfer.encoder, len(self.sources) + 1)
         yield self._jobs("measure_distribution", "transfer", len(self.sources))
         yield self._jobs("measure_spectrum", "transfer", len(self.sources))
+        if self.config.captioned:
+            yield self._jobs("measure_captions", "transfer", 1)
 
     def _generation(self, source: str) -> Row:
         config, name = self.config, self.config.sources[source][0]

@@ -18,6 +18,7 @@ from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 from synthgap.report.answer import answer
+from synthgap.report.captions import captions
 
 # Figure name (its module's) -> title, caption. The order is that of the page.
 CAPTIONS = {
@@ -104,6 +105,7 @@ def render(
     figures: Mapping[str, str],
     sheets: Sequence[Mapping[str, Any]],
     context: Mapping[str, Any],
+    caption_sample: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """One HTML page that needs nothing else: no network, no scripts, no further files.
 
@@ -112,8 +114,11 @@ def render(
         figures: SVG text by name; the names in `CAPTIONS` get their caption and order.
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
-            optional `title`, `question`, and `architecture`, `variant` or `encoder` where the
-            table holds several (see `synthgap.figures.data`).
+            optional `title`, `question`, `caption_prompt` (the text that a captioner was asked
+            with), and `architecture`, `variant` or `encoder` where the table holds several (see
+            `synthgap.figures.data`).
+        caption_sample: images with captions, see `synthgap.report.captions`; shown where the
+            table has numbers of captions.
 
     Raises:
         UserError: the table has no synthetic source or no Synth->Real accuracy, is ambiguous, or
@@ -142,6 +147,7 @@ def render(
         probes=_probe_columns(rows, architecture),
         figures=_figures(figures),
         sheets=[{**sheet, "uri": _data_uri("image/png", sheet["png_bytes"])} for sheet in sheets],
+        captions=captions(rows, caption_sample, context.get("caption_prompt", "")),
         made=[(c, DEFINITIONS[c.title], _facts(rows, c.rows)) for c in main],
         levels=sorted({f"{100 * row.ci_level:g} %" for row in rows if row.ci_low is not None}),
         context=context,
@@ -248,8 +254,8 @@ def _range(values: list[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _number(row: Row, percent: bool = True) -> str:
-    return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%" if percent else f"{row.value:.2f}"
+def _number(row: Row, percent: bool = True, digits: int = 2) -> str:
+    return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%" if percent else f"{row.value:,.{digits}f}"
 
 
 def _limits(row: Row, percent: bool = True) -> str:
@@ -257,7 +263,7 @@ def _limits(row: Row, percent: bool = True) -> str:
         return ""
     if percent:
         return f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
-    return f"{row.ci_low:.2f} – {row.ci_high:.2f}"
+    return f"{row.ci_low:,.2f} – {row.ci_high:,.2f}"
 
 
 def _points(fraction: float) -> str:
