@@ -54,7 +54,8 @@ rule caption_images:
     shell:
         "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar}"
         " --captioner {params.captioner:q} {params.model} {params.batches} --threads {params.threads}"
-        ' --gpus {resources.gpu} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES" --max-failed {resources.max_failed}e-3'
+        ' --gpus {resources.gpu} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES"'
+        " --max-failed $SYNTHGAP_UNCAPTIONED"
         " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.shard}"
         " --captions {output.captions} --log {log}"
 
@@ -77,7 +78,8 @@ rule request_captions:
         code=code_digest("request_captions"),
     shell:
         "python $SYNTHGAP_SCRIPTS/request_captions.py --tars {input.tars}"
-        ' --captioner {params.captioner:q} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES" --max-failed {resources.max_failed}e-3'
+        ' --captioner {params.captioner:q} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES"'
+        " --max-failed $SYNTHGAP_UNCAPTIONED"
         " --scratch $SYNTHGAP_SCRATCH/request_captions/{wildcards.captioned}"
         " --facts {output.facts} --log {log}"
 
