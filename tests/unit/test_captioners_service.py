@@ -317,13 +317,14 @@ def test_a_stop_does_not_wait_for_pauses(server, tmp_path, monkeypatch):
 
 
 CHILD = """
-import json, sys
+import signal, sys
 sys.path[:0] = [{tests!r}, {unit!r}]
 from pathlib import Path
 from synthgap import stopping
 from types import SimpleNamespace
 import test_captioners_service as t
 stopping.listen()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 try:
     asked = t.captioner(SimpleNamespace(url={url!r}), Path({cache!r}), concurrency=4)
     asked.caption(t.pictures(60))

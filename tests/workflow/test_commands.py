@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 def test_report_and_table_are_there(finished):
     table = pq.read_table(finished / "results/metrics.parquet")
-    assert set(table["study"].to_pylist()) == {"transfer", "distinguish"}
+    assert set(table["study"].to_pylist()) == {"captions", "distinguish", "transfer"}
     # Every number has an interval, but for the constant ones of a sample this small.
     bounded = [row for row in table.to_pylist() if row["ci_low"] is not None]
     assert len(bounded) > 0.8 * table.num_rows
@@ -43,7 +43,7 @@ def test_targets_are_listed_with_help(finished):
 
 
 def test_single_target_plans_only_its_way(finished, tmp_path):
-    plan = finished.planned("--forceall", "results/captions/train/00000.parquet")
+    plan = finished.planned("--forceall", "results/captions/real/train/00000.parquet")
     assert plan == {"index_real": 1, "prepare_real": 1, "caption_images": 1}
 
 
