@@ -242,13 +242,17 @@ class Handler(BaseHTTPRequestHandler):
             errors = [{"code": fault, "message": f"it is {fault}", "line": None, "param": None}]
             told["errors"] = {"object": "list", "data": errors}
             return told
+        if fault == "cancelled":
+            told["status"] = "cancelled"
+            return told
+        changes = {"model": "another-model"} if fault == "other" else {}
         lines = [json.loads(line) for line in server.files[told["input_file_id"]].splitlines()]
         good, bad = [], []
         for number, line in enumerate(lines):
             body = line["body"]
             picture = picture_of(body)
             server.asked.append(picture)
-            response = {"status_code": 200, "request_id": "r", "body": completion(body)}
+            response = {"status_code": 200, "request_id": "r", "body": completion(body, **changes)}
             one = {"id": "o", "custom_id": line["custom_id"], "response": response, "error": None}
             if fault == "expires all" or (fault == "expires" and number % 2):
                 late = {"code": "batch_expired", "message": "not within the window"}
@@ -256,7 +260,7 @@ class Handler(BaseHTTPRequestHandler):
             elif server.always.get(picture) == "rejected":
                 response |= {"status_code": 400, "body": error("invalid_image")}
                 bad.append(one)
-            elif fault == "busy" and number % 2:
+            elif server.always.get(picture) == "unlucky" or (fault == "busy" and number % 2):
                 response |= {"status_code": 500, "body": error("server_error")}
                 bad.append(one)
             elif fault == "quota" and number % 2:

@@ -16,6 +16,10 @@ SCRIPTS = PACKAGE.parents[1] / "workflow" / "scripts"
 # They shape messages, or when and where a job runs, and not results.
 IGNORED = {
     "synthgap",
+    "synthgap.captioners.batches",
+    "synthgap.captioners.cache",
+    "synthgap.captioners.pace",
+    "synthgap.captioners.service",
     "synthgap.devices",
     "synthgap.errors",
     "synthgap.job",

@@ -155,14 +155,16 @@ def _log_path(path: object) -> None:
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
 
 
-def scratch_folder(args: argparse.Namespace) -> Path:
+def scratch_folder(args: argparse.Namespace, *modules: str) -> Path:
     """Return the folder under `args.scratch` for the unfinished work of exactly this job.
 
     It is named by a digest of the code, the options that shape the result and the state of the
     files read, so that a job goes on only from its own earlier attempt. What attempts with other
     settings left there is removed. The caller removes `args.scratch` when its result is written.
+
+    modules: that the command imports by a computed name, see `code_digest`.
     """
-    shaping: dict[str, Any] = {"code": code_digest(Path(sys.argv[0]).stem)}
+    shaping: dict[str, Any] = {"code": code_digest(Path(sys.argv[0]).stem, *modules)}
     for name, value in vars(args).items():
         if name in SHAPES_NOTHING or isinstance(value, OutputPath):
             continue

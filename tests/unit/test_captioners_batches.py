@@ -99,6 +99,61 @@ def test_identical_pictures_are_asked_for_once(server, tmp_path):
     assert len(collect(server, tmp_path, asked)) == 12
 
 
+def test_a_picture_is_in_a_file_once(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("synthgap.captioners.batches.LOOKED_UP", 3)
+    asked = [picture(n) for n in (0, 1, 2, 0, 3, 1, 4, 0)]
+    assert run(server, tmp_path, asked).replies == 5
+    assert len(server.asked) == 5
+
+
+def test_a_picture_without_luck_does_not_stop_the_others(server, tmp_path):
+    asked = pictures(4)
+    server.always[asked[1].sha256] = "unlucky"
+    tally = run(server, tmp_path, asked, {"resubmit": 2})
+    assert tally.replies == 3
+    assert list(tally.rejected.values()) == ["no reply in 2 batches"]
+
+
+def test_a_batch_that_was_cancelled_is_not_sent_again_by_itself(server, tmp_path):
+    server.batch_faults.put("cancelled")
+    with pytest.raises(UserError, match="was cancelled at the service"):
+        run(server, tmp_path, pictures(2))
+    assert len(server.batches) == 1
+
+
+def test_another_model_in_a_batch_is_told_and_its_replies_are_kept(server, tmp_path):
+    server.batch_faults.put("other")
+    with pytest.raises(UserError, match="another-model answered"):
+        run(server, tmp_path, pictures(2))
+    tally = run(server, tmp_path, pictures(2), answers_as="another-model")
+    assert (tally.batches, len(server.batches)) == (0, 1)
+
+
+def test_a_batch_elsewhere_is_not_forgotten(server, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchQueue, "_wait", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(server, tmp_path, pictures(2))
+    with (
+        serving() as other,
+        pytest.raises(UserError, match=r"batch-.*json tells of a batch .* set"),
+    ):
+        run(other, tmp_path, pictures(2))
+    assert run(server, tmp_path, pictures(2)).batches == 0
+
+
+def stop(self, enough):
+    raise KeyboardInterrupt
+
+
+def test_an_unreachable_service_is_told_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("synthgap.captioners.batches.pause", lambda attempt: 0.0)
+    with serving() as gone:
+        pass
+    with pytest.raises(UserError, match="the service is away"):
+        run(gone, tmp_path, pictures(1), attempts=2)
+
+
 @pytest.mark.parametrize("fault", ["expires", "busy"])
 def test_what_expired_or_met_a_fault_is_sent_again(server, tmp_path, fault):
     server.batch_faults.put(fault)
@@ -156,9 +211,10 @@ def test_a_file_that_is_refused_ends_the_work(server, tmp_path):
 
 def test_batches_that_bring_nothing_are_not_sent_forever(server, tmp_path):
     server.every_batch = "expires all"
-    with pytest.raises(UserError, match="3 times, one after the other"):
-        run(server, tmp_path, pictures(2), {"resubmit": 3})
+    tally = run(server, tmp_path, pictures(2), {"resubmit": 3})
     assert len(server.batches) == 3
+    assert set(tally.rejected.values()) == {"no reply in 3 batches"}
+    assert len(tally.rejected) == 2
 
 
 def test_an_answer_that_is_lost_makes_no_second_batch(server, tmp_path, monkeypatch):
@@ -236,7 +292,8 @@ def test_nothing_is_left_with_the_service_or_on_disk(server, tmp_path):
     assert not server.files
     assert not list((tmp_path / "scratch").iterdir())
     states = [json.loads(p.read_text()) for p in tmp_path.rglob("batch-*.json")]
-    assert [(state["ended"], state["keys"]) for state in states] == [("completed", [])] * 3
+    assert [state["ended"] for state in states] == ["completed"] * 3
+    assert not list(tmp_path.rglob("*.keys"))
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
 

@@ -16,10 +16,10 @@ import pytest
 
 from fake_service import KEY, MODEL, error, serving
 from synthgap import stopping
-from synthgap.captioners import Picture, load_captioner
+from synthgap.captioners import Picture, Reply, load_captioner
 from synthgap.captioners.cache import ReplyCache, picture_key
 from synthgap.captioners.pace import duration, pause, retry_after, used_up
-from synthgap.captioners.requests import reason, request_body
+from synthgap.captioners.requests import read_completion, reason, request_body, require_model
 from synthgap.captioners.service import cache_settings
 from synthgap.config.captioners import ServiceCaptioner
 from synthgap.data.images import decode, encode
@@ -227,7 +227,8 @@ def test_refusals_empty_and_cut_replies_are_kept_as_they_are(server, tmp_path):
         ((429, error("insufficient_quota", "pay"), {}), "quota of your account.*pay.*kept"),
         ((402, "", {}), "quota of your account"),
         ((401, error("invalid_api_key", f"Incorrect: {KEY}"), {}), "refuses the key in OPENAI"),
-        ((403, error("forbidden"), {}), "refuses the key in OPENAI_API_KEY"),
+        ((403, error("forbidden"), {}), "refuses access to tiny-captioner .403 forbidden"),
+        ((429, error("rate_limit_exceeded"), {"retry-after": "90000"}), "for 25.0 hours"),
         ("other", "asked tiny-captioner, and another-model answered"),
     ],
 )
@@ -239,7 +240,8 @@ def test_what_concerns_all_ends_the_work_at_once(server, tmp_path, fault, told):
         captioner(server, tmp_path, concurrency=1).caption(pictures(50))
     assert KEY not in str(raised.value)
     assert len(server.asked) == 5
-    assert len(ReplyFiles(tmp_path)) == 4
+    # What another model said is paid for too.
+    assert len(ReplyFiles(tmp_path)) == (5 if fault == "other" else 4)
     captioner(server, tmp_path).caption(pictures(4))
     assert len(server.asked) == 5
 
@@ -283,6 +285,93 @@ def test_the_key_is_nowhere(server, tmp_path, caplog, quick):
     assert "***" in replies[0].error
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("key", ["sk-abc\ndef", "sk-abc def", "sk-…", "sk-abc\x00"])
+def test_what_is_no_key_is_not_repeated(server, tmp_path, monkeypatch, key):
+    monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
+    with pytest.raises(UserError, match="OPENAI_API_KEY holds no key") as raised:
+        captioner(server, tmp_path).caption(pictures(1))
+    assert "sk-" not in str(raised.value)
+
+
+def test_a_key_at_the_end_of_a_long_message_is_not_told_in_part():
+    told = json.dumps(error("bad", "x" * 290 + KEY))
+    assert "sk-" not in reason(told, KEY)[1]
+
+
+def test_an_alias_is_accepted_where_it_is_named(server, tmp_path):
+    server.faults.put("other")
+    asked = captioner(server, tmp_path, answers_as="another-model")
+    assert asked.caption(pictures(2))[0].model in ("another-model", f"{MODEL}-2026-01-01")
+    with pytest.raises(UserError, match="set `answers_as: another-model`"):
+        captioner(server, tmp_path).caption(pictures(2))
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [("m", "m", True), ("m", "org/m", True), ("org/m", "m-2025-04-14", True), ("m", "m@2024", True),
+     ("m", "m:7", True), ("gpt-4.1", "gpt-4.1-mini-2025-04-14", False), ("m", "mm", False)],
+)  # fmt: skip
+def test_a_date_tells_a_model_more_exactly_and_a_size_another(asked, answered, same):
+    replies = [Reply("", model=answered)]
+    if same:
+        require_model(replies, asked, None)
+    else:
+        with pytest.raises(UserError, match="asked"):
+            require_model(replies, asked, None)
+
+
+def test_an_answer_in_parts_and_without_a_model_is_read():
+    parts = [{"type": "text", "text": "A dog"}, {"type": "text", "text": " sits."}]
+    told = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
+    reply = read_completion(json.dumps(told), "m", None)
+    assert (reply.text, reply.model, reply.input_tokens) == ("A dog sits.", "m", None)
+
+
+def test_whole_answers_of_another_kind_are_paid_for_twice_at_most(server, tmp_path, quick):
+    for _ in range(9):
+        server.faults.put((200, {"answer": "A dog."}, {}))
+    [reply] = captioner(server, tmp_path, max_failed=1.0).caption(pictures(1))
+    assert (reply.finish, reply.attempts, len(server.asked)) == ("failed", 2, 2)
+
+
+def test_an_unexpected_error_lets_the_others_come_to_their_ends(server, tmp_path):
+    server.latency = 0.2
+    broken = Picture(
+        "bad", "dog", "f" * 64, lambda: encode(np.zeros((8, 8, 3), np.uint8), "png")[:60]
+    )
+    asked = captioner(server, tmp_path, concurrency=4, image_size=16)
+    with pytest.raises(UserError, match="bad is damaged"):
+        asked.caption([*pictures(3), broken])
+    assert len(ReplyFiles(tmp_path)) == 3
+
+
+def test_the_cache_is_found_again_by_later_versions(tmp_path):
+    spec = ServiceCaptioner(kind="service", model="m", prompt="paper-b").options()
+    assert ReplyCache(tmp_path, cache_settings(spec)).folder.name == "m-0800dc7f9b432007"
+    assert cache_settings(spec) == {"model": "m", "prompt": "Describe this image"}
+    later = json.dumps({"text": "A dog.", "new_field": 1})
+    with ReplyCache(tmp_path, cache_settings(spec)) as cache:
+        cache.add("0" * 64, Reply("first"))
+    [journal] = tmp_path.rglob("*.replies")
+    with journal.open("a") as file:
+        file.write("1" * 64 + f"\t{later}\n")
+    assert cache.find(["1" * 64])["1" * 64].text == "A dog."
+
+
+def test_many_jobs_may_make_a_cache_at_once(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def one(number):
+        with ReplyCache(tmp_path, {"model": "m"}) as cache:
+            cache.add(f"{number:064d}", Reply(str(number)))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(one, range(64)))
+    keys = [f"{number:064d}" for number in range(64)]
+    assert len(ReplyCache(tmp_path, {"model": "m"}).find(keys)) == 64
 
 
 def test_requests_are_bounded_and_full(server, tmp_path):
@@ -374,8 +463,6 @@ def test_the_cache_tells_what_it_is_of(tmp_path):
     spec = ServiceCaptioner(kind="service", model="org/m:1", prompt="paper-b").options()
     one = picture(1)
     with ReplyCache(tmp_path, cache_settings(spec)) as cache:
-        from synthgap.captioners import Reply
-
         cache.add(picture_key(one, spec["prompt"]), Reply("ein Satz: “é”"))
     assert cache.folder.name.startswith("org-m-1-")
     told = json.loads((cache.folder / "settings.json").read_text())
@@ -387,7 +474,8 @@ def test_the_cache_tells_what_it_is_of(tmp_path):
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("20ms", 0.02), ("1s", 1), ("6m0s", 360), ("1h2m3s", 3723), ("7.66s", 7.66), ("12", 12),
-     ("-3", 0), ("1.5", 1.5), ("soon", None), ("", None), (None, None), ("3 s", None)],
+     ("-3", None), ("inf", None), ("1795000000", None), ("1.5", 1.5), ("soon", None), ("", None),
+     (None, None), ("3 s", None)],
 )  # fmt: skip
 def test_durations(text, seconds):
     assert (

@@ -23,6 +23,8 @@ from synthgap.captioners.captioning import caption_resumably, clean, judge
         ("(A dog sits.) It", True, "(A dog sits.)"),
         ("Is it? Yes! So", True, "Is it? Yes!"),
         ("", True, ""),
+        ("<think>A dog.\nOr a cat?</think>\n\nA cat sits.", False, "A cat sits."),
+        ("犬がいる。猫が", True, "犬がいる。"),
     ],
 )
 def test_captions_end_with_a_sentence(text, cut_off, cleaned):
@@ -33,7 +35,8 @@ def test_captions_end_with_a_sentence(text, cut_off, cleaned):
 def test_cleaning_is_done_once_and_takes_only_from_the_end(text, cut_off):
     cleaned = clean(text, cut_off)
     assert clean(cleaned, cut_off) == cleaned
-    assert " ".join(text.split()).startswith(cleaned)
+    if "<think>" not in text:
+        assert " ".join(text.split()).startswith(cleaned)
     assert "\n" not in cleaned
 
 
@@ -48,6 +51,15 @@ def test_cleaning_is_done_once_and_takes_only_from_the_end(text, cut_off):
         "As an AI, I am not able to process this picture.",
         "Unfortunately, I cannot see the image.",
         "I apologize, but I won't describe it.",
+        "I'm not able to describe this image.",
+        "I'm really sorry, but I can't assist with that.",
+        "Sorry. I can't assist with that.",
+        "I don't see any image attached.",
+        "I'm sorry, but no image was provided.",
+        "As a language model, I cannot view images.",
+        "I must decline.",
+        '"I cannot help with that."',
+        "**I'm sorry, I can't help with that.**",
     ],
 )
 def test_refusals_are_told_from_captions(text):
@@ -62,6 +74,9 @@ def test_refusals_are_told_from_captions(text):
         "In this image I can see a dog, and its owner who can't see it.",
         "The animal is hidden. I cannot tell its colour.",
         "I see a dog.",
+        "I can't identify the person, but the image shows a man in a blue suit.",
+        "I cannot see the dog's tail, which is hidden; the dog stands on grass.",
+        "No picture hangs on the wall behind the dog.",
     ],
 )
 def test_captions_that_speak_of_such_things_are_none(text):

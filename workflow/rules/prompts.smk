@@ -1,7 +1,7 @@
 # Captions of real images, and the prompts of each synthetic source.
 
 
-from synthgap.captioners import module_of
+from synthgap.captioners import shaping_module
 
 CAPTIONER = CONFIG.captioner
 ASKS_SERVICE = CAPTIONER.kind == "service"
@@ -26,7 +26,8 @@ rule caption_images:
         tar=f"{RESULTS}/images/{{captioned}}/train/rgb/{{shard}}.tar",
         model=model_folder(CAPTIONER) if OWN_MODEL else [],
         files=model_files(CAPTIONER) if OWN_MODEL else [],
-        batches=f"{RESULTS}/captions/{{captioned}}/batches.json" if BY_BATCH else [],
+        # When replies are there, it says nothing new that a batch was looked for again.
+        batches=ancient(f"{RESULTS}/captions/{{captioned}}/batches.json") if BY_BATCH else [],
     output:
         captions=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.parquet",
         facts=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.json",
@@ -50,7 +51,7 @@ rule caption_images:
         model=lambda w, input: f"--model {input.model}" if OWN_MODEL else "",
         batches=lambda w, input: f"--batches {input.batches}" if BY_BATCH else "",
         threads=CAPTIONER.threads if OWN_MODEL else 1,
-        code=code_digest("caption_images", module_of(CAPTIONER.kind)),
+        code=code_digest("caption_images", shaping_module(CAPTIONER.kind)),
     shell:
         "python $SYNTHGAP_SCRIPTS/caption_images.py --tar {input.tar}"
         " --captioner {params.captioner:q} {params.model} {params.batches} --threads {params.threads}"
@@ -73,6 +74,8 @@ rule request_captions:
         ENVIRONMENT
     resources:
         **needs(mem_mb=1000, minutes=2880),
+        # An account's limit of waiting tokens is for all batches together.
+        caption_service=1,
     params:
         captioner=lambda w: CAPTIONER_OPTIONS[w.captioned],
         code=code_digest("request_captions"),

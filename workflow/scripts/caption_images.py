@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path, write_text
-from synthgap.captioners import Captioner, Picture, Reply, load_captioner
+from synthgap.captioners import Captioner, Picture, Reply, load_captioner, shaping_module
 from synthgap.captioners.captioning import caption_resumably, judge
 from synthgap.captioners.pictures import pictures_of
 from synthgap.data.captions import CAPTION_SCHEMA, ROWS_AT_ONCE
@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
         replies = caption_resumably(
             pictures_of(args.tar, reader),
             load,
-            folder=scratch_folder(args),
+            folder=scratch_folder(args, shaping_module(spec["kind"])),
             at_once=spec.get("batch_size"),
         )
         with (

@@ -7,6 +7,7 @@ its batches again, and pays for none of them twice.
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -46,8 +47,9 @@ def main(args: argparse.Namespace) -> None:
             for tar in args.tars:
                 yield from pictures_of(tar, reader)
 
-        # Known again after a restart, and another for every other results folder.
-        owner = hashlib.sha256(str(args.facts.resolve()).encode()).hexdigest()[:16]
+        # Known again after a restart or a move, and another for every other results folder.
+        place = os.path.relpath(args.facts.resolve(), args.cache.resolve())
+        owner = hashlib.sha256(place.encode()).hexdigest()[:16]
         queue = BatchQueue(args.captioner, args.service, cache, owner, args.scratch)
         tally = queue.run(pictures, total)
     counts = {
@@ -59,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     log.info("%s", counts)
     if len(tally.rejected) > args.max_failed * total:
         raise UserError(
-            f"the service rejects {len(tally.rejected)} of {total} images, and "
+            f"the service gave no reply to {len(tally.rejected)} of {total} images, and "
             f"captioner.max_failed allows {args.max_failed:.3g} of them; the first: "
             f"{next(iter(tally.rejected.values()))}"
         )

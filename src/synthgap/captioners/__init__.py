@@ -102,6 +102,12 @@ class Captioner(Protocol):
         """Return a reply for each picture."""
 
 
+def shaping_module(kind: str) -> str:
+    """The dotted name of the module of a kind whose code shapes what it says of a picture."""
+    # The rest of a service's code decides how replies are fetched.
+    return "synthgap.captioners.requests" if kind == "service" else module_of(kind)
+
+
 def module_of(kind: str) -> str:
     """The dotted name of the module of a kind of captioner. UserError on an unknown kind."""
     if kind not in _MODULES:

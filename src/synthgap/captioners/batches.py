@@ -38,6 +38,7 @@ from synthgap.captioners.requests import (
     read_key,
     reason,
     request_body,
+    require_model,
     without,
 )
 from synthgap.errors import UserError
@@ -66,14 +67,16 @@ class Batch:
 
     Attributes:
         tag: our own name for it, which it carries at the service too.
-        keys: of the requests.
+        base_url: of the service.
+        requests: their number.
         id: the service's name for it; empty until it has told it.
         input_file: the service's name for the requests.
         ended: its last status, empty while it is under way.
     """
 
     tag: str
-    keys: list[str]
+    base_url: str
+    requests: int = 0
     id: str = ""
     input_file: str = ""
     ended: str = ""
@@ -130,6 +133,9 @@ class BatchQueue:
             max_retries=0,
         )
         self.tally, self.open = Tally(), list[Batch]()
+        # Of the requests that are with the service, half of their keys' bytes.
+        self.taken: set[bytes] = set()
+        self.answered: dict[str, Reply] = {}  # one reply of each model
         self.slots: int = self.settings["open"]
         self._carried: tuple[str, bytes] | None = None  # did not fit into the last file
 
@@ -141,9 +147,17 @@ class BatchQueue:
             total: their number.
 
         Raises:
-            UserError: the service refuses key, model, quota or file, another model answers, or
-                `resubmit` passes one after the other bring no reply.
+            UserError: the service is away or refuses key, model, quota or file, or another model
+                answers.
         """
+        try:
+            return self._run(pictures, total)
+        except _AwayError as error:
+            raise UserError(
+                f"the service is away ({error}); what is with it is noted, the same command goes on"
+            ) from None
+
+    def _run(self, pictures: Callable[[], Iterable[Picture]], total: int) -> Tally:
         quiet_clients()
         for folder in (self.folder, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +169,7 @@ class BatchQueue:
                 missing = self._missing(pictures(), first=number == 0)
                 while batch := self._fill(missing):
                     self._submit(batch)
-                    sent += len(batch.keys)
+                    sent += batch.requests
                     self._wait(lambda: len(self.open) < self.slots)
                 self._wait(lambda: not self.open)
                 gained = self.tally.replies > before
@@ -164,10 +178,9 @@ class BatchQueue:
                 self.tally.sent_again += sent if number else 0
                 fruitless = 0 if gained else fruitless + 1
                 if fruitless >= self.settings["resubmit"]:
-                    raise UserError(
-                        f"{fruitless} times, one after the other, no batch brought a reply; see "
-                        "the service's own page of batches. Replies so far are kept"
-                    )
+                    for key, _ in self._missing(pictures(), first=False):
+                        self.tally.rejected[key] = f"no reply in {fruitless} batches"
+                    return self.tally
         raise AssertionError  # the loop has no other end
 
     def _missing(self, pictures: Iterable[Picture], first: bool) -> Iterator[tuple[str, Picture]]:
@@ -175,34 +188,37 @@ class BatchQueue:
         pictures = iter(pictures)
         while chunk := list(itertools.islice(pictures, LOOKED_UP)):
             keyed = {picture_key(picture, self.spec["prompt"]): picture for picture in chunk}
-            # What is under way now may be there in a moment; the next pass will see.
-            done = {key for batch in self.open for key in batch.keys}
+            # What is with the service now may be there in a moment; the next pass will see.
+            done = {key for key in keyed if _short(key) in self.taken}
             known = self.cache.known(keyed.keys())
             if first:
                 self.progress.update(len(known))
             done |= known
             for key, picture in keyed.items():
-                if key not in done and key not in self.tally.rejected:
+                if not (key in done or key in self.tally.rejected or _short(key) in self.taken):
+                    self.taken.add(_short(key))
                     yield key, picture
 
     def _fill(self, missing: Iterator[tuple[str, Picture]]) -> Batch | None:
         """Write the next file of requests; None where there are no more."""
-        batch, size = Batch(tag=uuid.uuid4().hex, keys=[]), 0
+        batch, size = Batch(uuid.uuid4().hex, self.transport["base_url"]), 0
         most = int(self.settings["megabytes"] * 1e6)
-        with self._file(batch).open("wb") as file:
+        with self._file(batch).open("wb") as file, self._keys(batch).open("w") as keys:
             for key, line in self._lines(missing):
-                if batch.keys and size + len(line) > most:
+                if batch.requests and size + len(line) > most:
                     self._carried = key, line
                     break
                 file.write(line)
-                batch.keys.append(key)
+                keys.write(f"{key}\n")
+                batch.requests += 1
                 size += len(line)
-                if len(batch.keys) == self.settings["requests"]:
+                if batch.requests == self.settings["requests"]:
                     break
-        if batch.keys:
-            log.info("a batch of %d requests, %.1f MB", len(batch.keys), size / 1e6)
+        if batch.requests:
+            log.info("a batch of %d requests, %.1f MB", batch.requests, size / 1e6)
             return batch
         self._file(batch).unlink()
+        self._keys(batch).unlink()
         return None
 
     def _lines(self, missing: Iterator[tuple[str, Picture]]) -> Iterator[tuple[str, bytes]]:
@@ -256,12 +272,19 @@ class BatchQueue:
             batch = Batch(**json.loads(path.read_text()))
             if batch.ended:
                 continue
+            if batch.base_url != self.transport["base_url"]:
+                raise UserError(
+                    f"{path} tells of a batch that is with {batch.base_url}, and "
+                    "captioner.base_url is another; set it back, or delete that file to have it "
+                    "captioned anew"
+                )
             if not batch.id:
                 batch.id = self._patiently(partial(self._known_as, batch.tag)) or ""
             if batch.id:
                 log.info("batch %s is still to be collected", batch.id)
                 self._note(batch)
                 found.append(batch)
+                self.taken.update(map(_short, self._keys(batch).read_text().split()))
             else:
                 path.unlink()  # it never got there
         return found
@@ -299,7 +322,9 @@ class BatchQueue:
             for name in files:
                 out_of_quota |= self._collect(name)
             self.open.remove(batch)
-            self._note(replace(batch, ended=found.status, keys=[]))
+            self._note(replace(batch, ended=found.status))
+            self.taken.difference_update(map(_short, self._keys(batch).read_text().split()))
+            self._keys(batch).unlink()
             for name in [*files, batch.input_file]:
                 with suppress(openai.OpenAIError):  # the service has room for so many files only
                     self.client.files.delete(name)
@@ -309,6 +334,11 @@ class BatchQueue:
             self._explain_failure(batch, [(e.code or "", e.message or "") for e in errors])
         if out_of_quota:
             raise UserError(f"{_QUOTA_GONE} (batch {batch.id}). {_KEPT}")
+        if found.status == "cancelled":
+            raise UserError(
+                f"batch {batch.id} was cancelled at the service. {_KEPT} and sends the rest again"
+            )
+        require_model(self.answered.values(), self.spec["model"], self.transport["answers_as"])
 
     def _explain_failure(self, batch: Batch, errors: list[tuple[str, str]]) -> None:
         """Go on with fewer batches where there were too many; anything else fails them all."""
@@ -319,7 +349,7 @@ class BatchQueue:
             log.info("the service takes no more than %d of these batches at once", self.slots)
         elif FULL in codes:
             raise UserError(
-                f"captioner.batch: {len(batch.keys)} requests are more than the service takes from "
+                f"captioner.batch: {batch.requests} requests are more than the service takes from "
                 f"your account at once; lower `requests` ({told})"
             )
         elif codes & QUOTA:
@@ -350,10 +380,10 @@ class BatchQueue:
             told = json.loads(line)
             key, response = str(told["custom_id"]), told.get("response") or {}
             status, body = response.get("status_code"), json.dumps(response.get("body") or told)
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError):
             log.warning("a line of a batch's replies is damaged, and its request is sent again")
             return False
-        code, message = reason(body)
+        code, message = reason(body, self.key)
         if status == 200:
             price, factor = self.transport["price"], self.settings["price_factor"]
             try:
@@ -367,12 +397,13 @@ class BatchQueue:
         elif code in QUOTA:
             return True
         elif status and 400 <= status < 500 and status not in PASSING:
-            self.tally.rejected[key] = without(f"{status} {code} {message}", self.key)
+            self.tally.rejected[key] = f"{status} {code} {message}"
             log.info("%s: rejected: %s", key, self.tally.rejected[key])
         return False
 
     def _add(self, key: str, reply: Reply) -> None:
         self.cache.add(key, reply)
+        self.answered[reply.model] = reply
         self.tally.replies += 1
         self.progress.update()
 
@@ -391,25 +422,38 @@ class BatchQueue:
         try:
             return call()
         except openai.APIStatusError as error:
-            code, message = reason(error.response.text)
-            told = without(
-                " ".join(filter(None, (str(error.status_code), code, message))), self.key
-            )
+            code, message = reason(error.response.text, self.key)
+            told = " ".join(filter(None, (str(error.status_code), code, message)))
             if code in QUOTA or error.status_code == 402:
                 raise UserError(f"{_QUOTA_GONE} ({told}). {_KEPT}") from None
             if error.status_code in PASSING or error.status_code >= 500:
                 raise _AwayError(told) from None
-            if error.status_code in (401, 403):
+            if error.status_code == 401:
                 variable = self.transport["key_variable"]
                 raise UserError(
-                    f"the service refuses the key in {variable} ({error.status_code}); renew it"
+                    f"the service refuses the key in {variable} (401); renew it"
                 ) from None
-            raise UserError(f"the service's batch endpoint answers {told}") from None
+            raise UserError(
+                f"the service's batch endpoint answers {told}; where it does not know a batch any "
+                f"more, delete its file in {self.folder} to have it captioned anew"
+            ) from None
+        except AttributeError:  # the client takes any text for an answer
+            raise UserError(
+                f"captioner.base_url: {self.transport['base_url']} has no batch endpoint"
+            ) from None
         except (openai.APIConnectionError, httpx2.TransportError) as error:
             raise _AwayError(without(str(error.__cause__ or error), self.key)) from None
 
     def _file(self, batch: Batch) -> Path:
         return self.scratch / f"requests-{batch.tag}.jsonl"
 
+    def _keys(self, batch: Batch) -> Path:
+        return self.folder / f"batch-{batch.tag}.keys"
+
     def _note(self, batch: Batch) -> None:
         write_text(self.folder / f"batch-{batch.tag}.json", json.dumps(asdict(batch)) + "\n")
+
+
+def _short(key: str) -> bytes:
+    """Half of a key, which is as good as unique and takes a third of the memory."""
+    return bytes.fromhex(key[:32])

@@ -6,6 +6,7 @@ nodes write at the same time, without locks, which network file systems do not a
 that a crash cut short is ignored.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -15,17 +16,18 @@ import re
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from synthgap.atomic import write_text
 from synthgap.captioners import Picture, Reply
 
 log = logging.getLogger("synthgap")
 
 KEY_BYTES = 64  # a SHA-256 in hex digits
+FIELDS = {field.name for field in fields(Reply)}
 SECONDS_BETWEEN_SYNCS = 1.0
 
 
@@ -55,44 +57,50 @@ class ReplyCache:
     def find(self, keys: Collection[str]) -> dict[str, Reply]:
         """Return those of the replies to `keys` that are there."""
         found: dict[str, Reply] = {}
-        for key, line in self._lines(keys):
-            try:
-                found.setdefault(key, Reply(**json.loads(line)))
-            except (TypeError, ValueError):
-                log.warning("%s: a damaged reply to %s is ignored", self.folder, key)
+        for key, reply in self._replies(keys):
+            found.setdefault(key, reply)
         return found
 
     def known(self, keys: Collection[str]) -> set[str]:
         """Return those of `keys` that have a reply."""
-        return set(self.find(keys)) if len(keys) < 1000 else {key for key, _ in self._lines(keys)}
+        return {key for key, _ in self._replies(keys)}
 
     def add(self, key: str, reply: Reply) -> None:
         """Keep a reply; it survives the end of the process at once, a power cut a second later."""
         if self._journal is None:
             self._journal = self._open()
-        line = f"{key}\t{json.dumps(asdict(reply), ensure_ascii=False)}\n"
-        self._journal.write(line.encode())
+        line = f"{key}\t{json.dumps(asdict(reply), ensure_ascii=False)}\n".encode()
+        if self._journal.write(line) != len(line):
+            self._journal.close()
+            self._journal = None  # what follows must not join the torn line
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
         if time.monotonic() - self._synced > SECONDS_BETWEEN_SYNCS:
             os.fsync(self._journal.fileno())
             self._synced = time.monotonic()
 
     def _open(self) -> BinaryIO:
         self.folder.mkdir(parents=True, exist_ok=True)
-        about = self.folder / "settings.json"
-        if not about.exists():
-            write_text(about, json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
+        with suppress(FileExistsError), (self.folder / "settings.json").open("x") as about:
+            about.write(json.dumps(self.settings, indent=1, sort_keys=True) + "\n")
         # A file of its own, as another's may end in a torn line.
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{platform.node()}-{uuid.uuid4().hex[:8]}.replies"
         return (self.folder / name).open("xb", buffering=0)
 
-    def _lines(self, keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the lines of `keys`, reading all journals once."""
+    def _replies(self, keys: Collection[str]) -> Iterator[tuple[str, Reply]]:
+        """Yield the replies to `keys`, reading all journals once."""
         wanted = {key.encode() for key in keys}
         for path in sorted(self.folder.glob("*.replies")):
             with path.open("rb") as journal:
                 for line in journal:
                     if line[:KEY_BYTES] in wanted and line.endswith(b"}\n"):
-                        yield line[:KEY_BYTES].decode(), line[KEY_BYTES + 1 :]
+                        key = line[:KEY_BYTES].decode()
+                        try:
+                            told = json.loads(line[KEY_BYTES + 1 :])
+                            # Fields that another version knows are no damage.
+                            known = {name: told[name] for name in told if name in FIELDS}
+                            yield key, Reply(**known)
+                        except (TypeError, ValueError):
+                            log.warning("%s: a damaged reply to %s is ignored", path, key)
 
     def __enter__(self) -> Self:
         return self

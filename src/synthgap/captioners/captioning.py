@@ -10,25 +10,37 @@ from pathlib import Path
 from synthgap.captioners import Captioner, Picture, Reply
 
 # A sentence ends at a stop that stands before a space or the end, with what may close behind it.
-_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)")
+_END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|。")
+# What some models think aloud before they answer.
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 # How models begin when they decline: with an apology or "I", and then that they can't. It is looked
-# for at the start only, so that a sign in the image that says so does no harm.
+# for at the start only, so that a sign in the image that says so does no harm; one who cannot tell
+# a thing, "but the image shows" others, has answered.
+_CANNOT = (
+    r"(can['’]?t|cannot|can not|am unable|['’]m unable|unable|am not able|['’]m not able|not able"
+    r"|won['’]?t|must decline)"
+)
 _REFUSAL = re.compile(
-    r"((i['’]m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately|as an ai\b)[^.!?]{0,60}?|i\s*)"
-    r"\b(can['’]?t|cannot|can not|am unable|['’]m unable|unable|am not able|not able|won['’]?t)\b"
-    r"[^.!?]{0,30}?\b(assist|help|describe|provide|identify|fulfil|comply|view|see|process|analy)",
+    r"[\"'*_“‘]*(("
+    r"((i['’]m|i am)( \w+)? sorry|sorry|i apologi[sz]e|unfortunately|as an? (ai|language model)\b)"
+    rf"[^!?]{{0,60}}?\b{_CANNOT}\b|i\s*{_CANNOT}\b"
+    r")[^.!?;,]{0,30}?\b(assist|help|describe|provide|identify|fulfil|comply|view|see|process|analy)"
+    r"(?![^.!?]*(;|\b(but|however)\b[^.!?]*\b(image|picture|photo|it) (shows|depicts|features)))"
+    r"|i (must|have to) decline"
+    r"|((i['’]m|i am)( \w+)? sorry, but )?(i (do not|don['’]t) see (an|any)|no) "
+    r"(image|picture|photo)\b[^.!?]{0,10}\b(attached|provided|given|uploaded))",
     re.IGNORECASE,
 )
 
 
 def clean(text: str, cut_off: bool) -> str:
-    """Return a reply as one line of text.
+    """Return a reply as one line of text, without what a model thought aloud in `<think>`.
 
     Args:
         cut_off: whether the model was stopped by its limit. Then the broken sentence at the end
             goes (paper B, appendix D), unless there is no other.
     """
-    text = " ".join(text.split())
+    text = " ".join(_THOUGHT.sub(" ", text).split())
     if cut_off and (ends := list(_END.finditer(text))):
         text = text[: ends[-1].end()]
     return text

@@ -1,23 +1,28 @@
 """How fast a service may be asked: limits that its replies tell, and pauses between tries."""
 
+import logging
 import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
+
+log = logging.getLogger("synthgap")
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST_PAUSE = 60.0
+LONGEST_LIMIT = 2 * 86400.0
 
 
 def duration(text: str | None) -> float | None:
     """Return the seconds of "20ms", "1m30s" or "7.5"; None for another text."""
     if text is None:
         return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        seconds = float(text)
+        # Some services tell the time of day instead.
+        return seconds if 0 <= seconds <= LONGEST_LIMIT else None
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
@@ -46,11 +51,15 @@ def used_up(headers: Mapping[str, str], tokens: int) -> float | None:
     """
     waits = []
     for kind, needed in (("requests", 1), ("tokens", tokens)):
-        remaining = duration(headers.get(f"x-ratelimit-remaining-{kind}"))
+        remaining = _number(headers.get(f"x-ratelimit-remaining-{kind}"))
         reset = duration(headers.get(f"x-ratelimit-reset-{kind}"))
         if remaining is not None and reset is not None and remaining < needed:
             waits.append(reset)
     return max(waits, default=None)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
 
 
 def pause(attempt: int) -> float:
@@ -66,7 +75,10 @@ class Gate:
 
     def hold(self, seconds: float) -> None:
         """Let none pass for so long."""
-        self.opens = max(self.opens, time.monotonic() + seconds)
+        opens = time.monotonic() + seconds
+        if seconds > 5 and opens > self.opens + 1:
+            log.info("the service's rate limit is reached; waiting %.0f s", seconds)
+        self.opens = max(self.opens, opens)
 
     async def passed(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Wait until it is open, or until `sleep` returns before its time."""

@@ -5,7 +5,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from synthgap.captioners import Finish, Picture, Reply
-from synthgap.data.images import ImageFormat, decode, encode
+from synthgap.data.images import ImageFormat, encode
 from synthgap.errors import UserError
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
@@ -34,8 +35,12 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class _Part(_Lenient):
+    text: str = ""
+
+
 class _Message(_Lenient):
-    content: str | None = None
+    content: str | list[_Part] | None = None
     refusal: str | None = None
 
 
@@ -50,7 +55,7 @@ class _Usage(_Lenient):
 
 
 class _Completion(_Lenient):
-    model: str
+    model: str | None = None
     choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
 
@@ -66,7 +71,7 @@ def request_body(spec: Mapping[str, Any], picture: Picture) -> dict[str, Any]:
     if image_format is None:
         raise UserError(f"{picture.key}: neither PNG, JPEG nor WebP, and so not to be sent")
     if side := spec["image_size"]:
-        pixels = decode(content)
+        pixels = picture.pixels()
         if pixels.shape[:2] != (side, side):
             image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
             content = encode(np.asarray(image), image_format)
@@ -115,20 +120,12 @@ def read_completion(
 
     Raises:
         MalformedReplyError: it is not in the protocol.
-        UserError: another model answered.
     """
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise MalformedReplyError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    answered = completion.model
-    # A dated version, or an owner in front, is the same model told more exactly.
-    if not answered.rpartition("/")[2].startswith(asked.rpartition("/")[2]):
-        raise UserError(
-            f"captioner.model: asked {asked}, and {answered} answered; set `model` to what the "
-            "service really serves"
-        )
     choice = completion.choices[0]
     finishes: dict[str | None, Finish] = {"length": "length", "content_filter": "refused"}
     finish = finishes.get(choice.finish_reason, "stop")
@@ -136,16 +133,37 @@ def read_completion(
         finish = "refused"
     usage = completion.usage or _Usage()
     tokens = usage.prompt_tokens, usage.completion_tokens
+    content_or_parts = choice.message.content or ""
+    if not isinstance(content_or_parts, str):
+        content_or_parts = "".join(part.text for part in content_or_parts)
     return Reply(
-        text=choice.message.content or choice.message.refusal or "",
+        text=content_or_parts or choice.message.refusal or "",
         finish=finish,
-        model=answered,
+        model=completion.model or asked,
         input_tokens=tokens[0],
         output_tokens=tokens[1],
         cost_usd=cost(tokens[0], tokens[1], price, factor),
         seconds=None if seconds is None else round(seconds, 3),
         attempts=attempts,
     )
+
+
+def require_model(replies: Iterable[Reply], asked: str, answers_as: str | None) -> None:
+    """Raise UserError where another model answered than was asked.
+
+    An owner in front, and a date or version behind, only tell more exactly which one it is.
+
+    Args:
+        answers_as: another name that the service has for the model.
+    """
+    for answered in {reply.model for reply in replies if reply.finish != "failed"}:
+        own = answered.rpartition("/")[2]
+        names = [name.rpartition("/")[2] for name in (asked, answers_as or asked)]
+        if not any(re.fullmatch(re.escape(name) + r"([-@:_]v?\d.*)?", own) for name in names):
+            raise UserError(
+                f"captioner.model: asked {asked}, and {answered} answered; if that is what you "
+                f"mean, set `answers_as: {answered}`"
+            )
 
 
 def cost(
@@ -160,16 +178,19 @@ def cost(
     return factor * (input_tokens * price["input"] + output_tokens * price["output"]) / 1e6
 
 
-def reason(content: bytes | str) -> tuple[str, str]:
-    """Return code and message of a service's error, as far as it tells them."""
+def reason(content: bytes | str, key: str = "") -> tuple[str, str]:
+    """Return code and message of a service's error, as far as it tells them, without the key."""
     try:
         told = json.load(io.StringIO(content if isinstance(content, str) else content.decode()))
     except ValueError:
         return "", ""
+    if isinstance(told, list) and told:  # as one large service has it
+        told = told[0]
     error = told.get("error", told) if isinstance(told, dict) else {}
     if not isinstance(error, dict):
-        return "", str(error)[:300]
-    return str(error.get("code") or error.get("type") or ""), str(error.get("message") or "")[:300]
+        return "", without(str(error), key)[:300]
+    message = without(str(error.get("message") or ""), key)[:300]
+    return str(error.get("code") or error.get("type") or ""), message
 
 
 def read_key(variable: str | None) -> str:
@@ -177,7 +198,12 @@ def read_key(variable: str | None) -> str:
     if variable is None:
         return "none"
     if key := os.environ.get(variable, "").strip():
-        return key
+        if re.fullmatch(r"[!-~]+", key):
+            return key
+        raise UserError(
+            f"the environment variable {variable} holds no key: keys are printable ASCII without "
+            "blanks or line breaks"
+        )
     raise UserError(
         f"the environment variable {variable} is not set; it is to hold the key of the captioning "
         "service (`captioner.key_variable`; null for a service that needs none)"

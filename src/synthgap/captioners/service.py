@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,8 +28,10 @@ from synthgap.captioners.requests import (
     read_key,
     reason,
     request_body,
+    require_model,
     without,
 )
+from synthgap.config.captioners import ServiceCaptioner as Settings
 from synthgap.errors import UserError, suggest
 from synthgap.progress import Progress
 
@@ -38,20 +41,35 @@ log = logging.getLogger("synthgap")
 GRACE = 20.0
 # Waiting for a rate limit is no fault: so many times as often as `attempts`.
 PATIENCE = 5
+# A whole answer that is none in the protocol is paid for too.
+MOST_PAID = 2
+# In seconds; a limit of a day, say, is not waited for.
+LONGEST_WAIT = 3600.0
 KEPT_IN_CACHE = "replies so far are kept; the same command goes on and pays none of them again"
 
 
 class _AgainError(Exception):
     """A try that failed in a way that another one may not."""
 
-    def __init__(self, why: str, *, limited: bool = False, after: float | None = None) -> None:
+    def __init__(
+        self, why: str, *, limited: bool = False, paid: bool = False, after: float | None = None
+    ) -> None:
         super().__init__(why)
-        self.limited, self.after = limited, after
+        self.limited, self.paid, self.after = limited, paid, after
 
 
 def cache_settings(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a reply depends on, apart from the picture."""
-    return {name: spec[name] for name in spec if name not in ("kind", "prompt_name")}
+    """Return what a reply depends on, apart from the picture.
+
+    What has its default is left out, so that an option that is added later makes no reply unknown.
+    """
+    fields = Settings.model_fields
+    silent = ("kind", "prompt_name", "token_argument")
+    return {
+        name: value
+        for name, value in spec.items()
+        if name not in silent and value != fields[name].get_default(call_default_factory=True)
+    }
 
 
 def load(
@@ -120,6 +138,7 @@ class ServiceCaptioner:
                 except asyncio.CancelledError:
                     if not stopping.asked():
                         raise
+        require_model(found.values(), self.name, self.transport["answers_as"])
         return [found[key] for key in keys]
 
 
@@ -132,7 +151,7 @@ class _Conversation:
         self.key = read_key(self.transport["key_variable"])
         self.replies: dict[str, Reply] = {}
         self.failed = 0
-        self.given_up: UserError | None = None
+        self.given_up: Exception | None = None
         self.gate = Gate()
 
     async def ask(self, pictures: Mapping[str, Picture]) -> dict[str, Reply]:
@@ -151,8 +170,10 @@ class _Conversation:
             ) as self.client:
                 workers = [asyncio.create_task(self._work(todo)) for _ in range(count)]
                 await self._wait(workers)
-        if self.given_up:
+        if isinstance(self.given_up, UserError):
             raise UserError(f"{self.given_up}; {KEPT_IN_CACHE}")
+        if self.given_up:
+            raise self.given_up
         return self.replies
 
     async def _wait(self, workers: list[asyncio.Task[None]]) -> None:
@@ -186,18 +207,23 @@ class _Conversation:
                 return
             try:
                 reply = await self._reply(picture)
-            except UserError as error:
+                if reply is None:  # told to stop between two tries
+                    return
+                self._keep(key, picture, reply)
+            except Exception as error:
+                # The other requests that are under way are paid for, so they come to their ends.
                 self.given_up = self.given_up or error
                 self.over.set()
                 return
-            if reply is None:  # told to stop between two tries
-                return
-            if reply.finish == "failed":
-                self._count_failure(picture, reply)
-            else:
-                self.cache.add(key, reply)
-            self.replies[key] = reply
-            self.progress.update()
+
+    def _keep(self, key: str, picture: Picture, reply: Reply) -> None:
+        if reply.finish == "failed":
+            self._count_failure(picture, reply)
+        else:
+            self.cache.add(key, reply)
+            require_model([reply], self.spec["model"], self.transport["answers_as"])
+        self.replies[key] = reply
+        self.progress.update()
 
     def _count_failure(self, picture: Picture, reply: Reply) -> None:
         self.failed += 1
@@ -234,44 +260,66 @@ class _Conversation:
             raise _AgainError("told to stop")
         started = time.monotonic()
         try:
-            answer = await self.client.post("/chat/completions", cast_to=httpx2.Response, body=body)
-            content = await answer.aread()
+            # The client's own time-out is from one piece of an answer to the next.
+            async with asyncio.timeout(self.transport["timeout"]):
+                answer = await self.client.post(
+                    "/chat/completions", cast_to=httpx2.Response, body=body
+                )
+                content = await answer.aread()
         except openai.APIStatusError as error:
             return await self._refused(error)
-        except (openai.APIConnectionError, httpx2.TransportError) as error:
+        except (openai.APIConnectionError, httpx2.TransportError, TimeoutError) as error:
             raise _AgainError(self._words(error)) from None
         seconds = time.monotonic() - started
         asked, price = self.spec["model"], self.transport["price"]
         try:
             reply = read_completion(content, asked, price, seconds=seconds)
         except MalformedReplyError as error:
-            raise _AgainError(f"a reply that is not in the protocol ({error})") from None
+            whole = content.strip().endswith(b"}") and not str(error).startswith(": Invalid JSON")
+            told = f"a reply that is not in the protocol ({error})"
+            raise _AgainError(told, paid=whole) from None
         tokens = (reply.input_tokens or 0) + (reply.output_tokens or 0)
-        if wait := used_up(answer.headers, tokens):
-            self.gate.hold(wait)
+        self._hold(used_up(answer.headers, tokens))
         return reply
+
+    def _hold(self, seconds: float | None) -> None:
+        """Hold all requests back for so long; UserError where that is too long to wait."""
+        if seconds is None:
+            return
+        if seconds > LONGEST_WAIT:
+            raise UserError(
+                f"the service's limit for your account is reached, for {seconds / 3600:.1f} hours; "
+                "run again then"
+            )
+        self.gate.hold(seconds)
 
     async def _refused(self, error: openai.APIStatusError) -> Reply:
         """Tell by its status what an error means: for all, for this picture, or for now."""
         status, host = error.status_code, httpx2.URL(self.transport["base_url"]).host
-        code, message = reason(error.response.text)
-        message = without(message, self.key)
+        code, message = reason(error.response.text, self.key)
         told = " ".join(part for part in (str(status), code, message) if part)
-        if status == 401 or status == 403:
-            variable = self.transport["key_variable"]
-            raise UserError(f"{host} refuses the key in {variable} ({status}); renew it")
+        variable = self.transport["key_variable"]
+        if status == 401:
+            raise UserError(
+                f"{host} refuses the key in {variable} (401); renew it"
+                if variable
+                else f"{host} wants a key (401); name its variable as `captioner.key_variable`"
+            )
+        if status == 403 and not re.search("flagged|moderation", error.response.text):
+            raise UserError(f"{host} refuses access to {self.spec['model']} ({told})")
         if status == 404:
             raise UserError(await self._no_model(host))
         if code in QUOTA or status == 402:
             raise UserError(f"the quota of your account at {host} is used up ({told})")
         if status == 429:
-            after = retry_after(error.response.headers)
-            if after is not None:
-                self.gate.hold(after)
+            headers = error.response.headers
+            after = retry_after(headers)
+            after = used_up(headers, tokens=1) if after is None else after
+            self._hold(after)
             raise _AgainError(told, limited=True, after=after)
         if status in PASSING or status >= 500:
             raise _AgainError(told, after=retry_after(error.response.headers))
-        if code in REFUSED:
+        if code in REFUSED or status == 403:
             return Reply(message, "refused", model=self.spec["model"])
         return Reply("", "failed", error=told)
 
@@ -279,6 +327,8 @@ class _Conversation:
         model = self.spec["model"]
         try:
             known = [entry.id async for entry in self.client.models.list()]
+        except openai.NotFoundError:
+            return f"captioner.base_url: nothing that speaks OpenAI's protocol is at {host} there"
         except openai.OpenAIError:
             known = []
         return f"captioner.model: {host} has no model `{model}`{suggest(model, known[:50])}"
@@ -286,8 +336,10 @@ class _Conversation:
     def _no_more(self, state: tenacity.RetryCallState) -> bool:
         if self.over.is_set():
             return True
-        limited = self._error(state).limited
-        most = self.transport["attempts"] * (PATIENCE if limited else 1)
+        error = self._error(state)
+        most = self.transport["attempts"] * (PATIENCE if error.limited else 1)
+        if error.paid:
+            most = min(most, MOST_PAID)
         return bool(state.attempt_number >= most)
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
@@ -305,7 +357,7 @@ class _Conversation:
         return error
 
     def _words(self, error: Exception) -> str:
-        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException | TimeoutError):
             return f"no reply within {self.transport['timeout']:g} s"
         cause = error.__cause__ or error
-        return without(f"the connection failed ({cause or type(cause).__name__})", self.key)
+        return without(f"the connection failed ({str(cause) or type(cause).__name__})", self.key)

@@ -6,10 +6,11 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
-from synthgap.config.sections import Count, FolderName, Name, Scalar, Section
+from synthgap.config.sections import Count, FolderName, Name, Section
 from synthgap.errors import UserError, suggest
 from synthgap.hub import HubModel, is_folder
 
@@ -19,6 +20,7 @@ Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 # What of a service decides how replies are fetched, and not what they say.
 TRANSPORT = {
     "base_url", "key_variable", "concurrency", "timeout", "attempts", "price", "batch", "cache",
+    "answers_as",
 }  # fmt: skip
 # Not said to captioners at all, or in other words.
 NO_OPTIONS = {"composites", "max_failed", "prompt", "composite_prompt", "threads"}
@@ -70,6 +72,8 @@ def _named_or_text(prompt: str) -> str:
                 f"no prompt `{prompt}`{suggest(prompt, caption_prompts())}; or write the text of "
                 "one, of two words at least"
             )
+        if "\0" in prompt:
+            raise ValueError("a prompt has no NUL character")
         if unknown := set(re.findall(r"{(.*?)}", prompt)) - {"class_name"}:
             raise ValueError(f"`{{{min(unknown)}}}` is not known in a prompt; {{class_name}} is")
     return prompt
@@ -228,8 +232,11 @@ class ServiceCaptioner(_Asking):
     """Any service that speaks OpenAI's protocol: hosted, or vLLM on the cluster."""
 
     kind: Literal["service"]
-    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:@+-]*$")] = Field(
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9/][A-Za-z0-9_./:@+-]*$")] = Field(
         description="as the service names it"
+    )
+    answers_as: str | None = Field(
+        None, description="another name of the model in its replies, for an alias"
     )
     base_url: Annotated[str, Field(pattern=r"^https?://[^\s'\"]+$")] = Field(
         "https://api.openai.com/v1", description="address, mostly up to `/v1`"
@@ -246,12 +253,12 @@ class ServiceCaptioner(_Asking):
     token_argument: Literal["max_completion_tokens", "max_tokens"] = Field(
         "max_completion_tokens", description="what the service calls `max_tokens`; older: the same"
     )
-    temperature: Annotated[float, Field(ge=0)] | None = Field(
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
         None, description="the service's own if left out; some models take none"
     )
-    arguments: dict[str, Scalar] = Field({}, description="further fields of the request")
+    arguments: dict[str, JsonValue] = Field({}, description="further fields of the request")
     concurrency: Count = Field(32, description="requests at once")
-    timeout: Positive = Field(120.0, description="seconds to wait for a reply")
+    timeout: Positive = Field(120.0, description="seconds to wait for a whole reply")
     attempts: Count = Field(6, description="tries for a request, with growing pauses")
     price: TokenPrice | None = Field(None, description="for costs; unknown if left out")
     batch: Batches | None = Field(None, description="`{}` to use the batch endpoint")
@@ -261,11 +268,24 @@ class ServiceCaptioner(_Asking):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if "@" in self.base_url.split("//")[-1].split("/")[0]:
+        try:
+            parts = urlsplit(self.base_url)
+            whole = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            whole = False
+        if not whole:
             raise ValueError(
-                "base_url: no user name or key in an address; put the key into the environment "
-                "and name its variable as `key_variable`"
+                f"base_url: `{self.base_url}` is no address, such as http://node7:8000/v1"
             )
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(
+                "base_url: no user name, key or query in an address; put the key into the "
+                "environment and name its variable as `key_variable`"
+            )
+        try:
+            json.dumps(self.arguments, allow_nan=False)
+        except ValueError:
+            raise ValueError("arguments: numbers must be finite") from None
         if reserved := RESERVED_ARGUMENTS & self.arguments.keys():
             raise ValueError(f"arguments: `{min(reserved)}` is set by other keys or the workflow")
         return self

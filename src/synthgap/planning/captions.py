@@ -146,26 +146,29 @@ def measure_captions(config: Config, results: Path) -> dict[tuple[str, str], Mea
     found = {}
     for source in config.captioned:
         paths = sorted((results / "captions" / source / "train").glob("*.parquet"))
-        if not paths:
-            continue
-        hours, device = [], ""
+        done, hours, device = 0, list[float](), ""
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
         for path in paths:
             facts = json.loads(path.with_suffix(".json").read_text())
+            if facts["options"]["captioner"] != config.captioner.options(source != "real"):
+                continue  # made with other settings
+            done += 1
             hours.append(facts["seconds"] / 3600)
             device = facts["device"]
             table = pq.read_table(path, columns=["input_tokens", "output_tokens", "seconds"])
             for name in table.column_names:
                 sums[name] = sums.get(name, 0.0) + (pc.sum(table[name]).as_py() or 0.0)
                 counts[name] = counts.get(name, 0) + table.num_rows - table[name].null_count
+        if not done:
+            continue
         means = {name: sums[name] / counts[name] for name in sums if counts[name]}
         tokens = None
         if {"input_tokens", "output_tokens"} <= means.keys():
             tokens = means["input_tokens"], means["output_tokens"]
         seconds = means.get("seconds")
         found["caption_images", about(config, source)] = Measured(
-            {"train": len(paths)},
+            {"train": done},
             hours_a_job=sum(hours) / len(hours),
             images_per_second=1 / seconds if seconds else None,
             device=device,
