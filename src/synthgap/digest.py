@@ -16,6 +16,7 @@ SCRIPTS = PACKAGE.parents[1] / "workflow" / "scripts"
 # They shape messages, or when and where a job runs, and not results.
 IGNORED = {
     "synthgap",
+    "synthgap.captioners.batch_endpoint",
     "synthgap.captioners.batches",
     "synthgap.captioners.cache",
     "synthgap.captioners.pace",

@@ -11,6 +11,7 @@ import pytest
 from test_captioners_service import captioner, picture, pictures
 
 from fake_service import KEY, serving
+from synthgap.captioners.batch_endpoint import BatchEndpoint
 from synthgap.captioners.batches import BatchQueue
 from synthgap.captioners.cache import ReplyCache
 from synthgap.captioners.service import cache_settings
@@ -80,6 +81,12 @@ def test_files_are_cut_by_count_and_by_bytes(server, tmp_path):
     assert len(server.answered) == 20
 
 
+def test_files_of_one_request_each(server, tmp_path):
+    assert run(server, tmp_path, pictures(3), {"requests": 1, "megabytes": 1e-6}).batches == 3
+    assert run(server, tmp_path / "b", pictures(3), {"megabytes": 1e-6}).batches == 3
+    assert len(server.asked) == 6
+
+
 def test_no_more_batches_than_allowed_are_open(server, tmp_path, monkeypatch):
     server.polls = 3
     most = []
@@ -147,7 +154,7 @@ def stop(self, enough):
 
 
 def test_an_unreachable_service_is_told_in_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("synthgap.captioners.batches.pause", lambda attempt: 0.0)
+    monkeypatch.setattr("synthgap.captioners.batch_endpoint.pause", lambda attempt: 0.0)
     with serving() as gone:
         pass
     with pytest.raises(UserError, match="the service is away"):
@@ -218,7 +225,7 @@ def test_batches_that_bring_nothing_are_not_sent_forever(server, tmp_path):
 
 
 def test_an_answer_that_is_lost_makes_no_second_batch(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("synthgap.captioners.batches.pause", lambda attempt: 0.0)
+    monkeypatch.setattr("synthgap.captioners.batch_endpoint.pause", lambda attempt: 0.0)
     server.batch_faults.put("lost")
     tally = run(server, tmp_path, pictures(3))
     assert tally.replies == 3
@@ -226,14 +233,14 @@ def test_an_answer_that_is_lost_makes_no_second_batch(server, tmp_path, monkeypa
 
 
 def test_a_batch_whose_name_was_not_noted_is_found_by_its_tag(server, tmp_path, monkeypatch):
-    create = BatchQueue._create
+    create = BatchEndpoint.create
 
-    def killed_after(self, batch):
-        create(self, batch)
+    def killed_after(self, *asked):
+        create(self, *asked)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(BatchQueue, "_create", killed_after)
+        patch.setattr(BatchEndpoint, "create", killed_after)
         with pytest.raises(KeyboardInterrupt):
             run(server, tmp_path, pictures(3))
     assert run(server, tmp_path, pictures(3)).replies == 3
@@ -241,11 +248,11 @@ def test_a_batch_whose_name_was_not_noted_is_found_by_its_tag(server, tmp_path, 
 
 
 def test_a_batch_that_never_got_there_is_sent(server, tmp_path, monkeypatch):
-    def killed_before(self, batch):
+    def killed_before(self, *asked):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(BatchQueue, "_create", killed_before)
+        patch.setattr(BatchEndpoint, "create", killed_before)
         with pytest.raises(KeyboardInterrupt):
             run(server, tmp_path, pictures(3))
     assert run(server, tmp_path, pictures(3)).replies == 3
@@ -306,7 +313,7 @@ def test_a_wrong_key_is_told_without_it(server, tmp_path, monkeypatch):
 
 
 def test_a_service_that_is_away_is_waited_for_and_then_told(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("synthgap.captioners.batches.pause", lambda attempt: 0.0)
+    monkeypatch.setattr("synthgap.captioners.batch_endpoint.pause", lambda attempt: 0.0)
     monkeypatch.setattr("synthgap.captioners.batches.MOST_AWAY", 2)
     server.away = True
     with pytest.raises(UserError, match=r"away \(503 away.*goes on"):

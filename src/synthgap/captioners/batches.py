@@ -8,25 +8,20 @@ request that expired or met a passing fault is sent again; one that the service 
 import itertools
 import json
 import logging
+import os
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
-
-import httpx2
-import openai
-import tenacity
+from typing import Any
 
 from synthgap import stopping
 from synthgap.atomic import write_text
 from synthgap.captioners import Picture, Reply
+from synthgap.captioners.batch_endpoint import KEPT, QUOTA_GONE, AwayError, BatchEndpoint
 from synthgap.captioners.cache import ReplyCache, picture_key
-from synthgap.captioners.pace import pause
 from synthgap.captioners.requests import (
     ENDPOINT,
     PASSING,
@@ -35,7 +30,6 @@ from synthgap.captioners.requests import (
     MalformedReplyError,
     quiet_clients,
     read_completion,
-    read_key,
     reason,
     request_body,
     require_model,
@@ -46,19 +40,12 @@ from synthgap.progress import Progress
 
 log = logging.getLogger("synthgap")
 
-Answer = TypeVar("Answer")
-
 # Pictures that are looked up in the cache together: each look reads all of it.
 LOOKED_UP = 65_536
-# Of the service's batches, where one whose name was lost is looked for.
-LOOKED_THROUGH = 1000
-TAG = "synthgap"
 ENDED = ("completed", "expired", "cancelled", "failed")
 FULL = "token_limit_exceeded"
 # Polls, one after the other, that may fail.
 MOST_AWAY = 30
-_QUOTA_GONE = "the quota of your account at the captioning service is used up"
-_KEPT = "Replies so far are kept; the same command goes on"
 
 
 @dataclass
@@ -99,10 +86,6 @@ class Tally:
     rejected: dict[str, str] = field(default_factory=dict)
 
 
-class _AwayError(Exception):
-    """The service cannot be reached, or is too busy, for now."""
-
-
 class BatchQueue:
     """All batches of one way of asking.
 
@@ -125,13 +108,7 @@ class BatchQueue:
         self.spec, self.transport, self.cache = spec, transport, cache
         self.settings: dict[str, Any] = transport["batch"]
         self.folder, self.scratch = cache.folder / f"batches-{owner}", Path(scratch)
-        self.key = read_key(transport["key_variable"])
-        self.client = openai.OpenAI(
-            api_key=self.key,
-            base_url=transport["base_url"],
-            timeout=transport["timeout"],
-            max_retries=0,
-        )
+        self.service = BatchEndpoint(transport)
         self.tally, self.open = Tally(), list[Batch]()
         # Of the requests that are with the service, half of their keys' bytes.
         self.taken: set[bytes] = set()
@@ -152,7 +129,7 @@ class BatchQueue:
         """
         try:
             return self._run(pictures, total)
-        except _AwayError as error:
+        except AwayError as error:
             raise UserError(
                 f"the service is away ({error}); what is with it is noted, the same command goes on"
             ) from None
@@ -214,6 +191,8 @@ class BatchQueue:
                 size += len(line)
                 if batch.requests == self.settings["requests"]:
                     break
+            keys.flush()
+            os.fsync(keys.fileno())
         if batch.requests:
             log.info("a batch of %d requests, %.1f MB", batch.requests, size / 1e6)
             return batch
@@ -222,9 +201,9 @@ class BatchQueue:
         return None
 
     def _lines(self, missing: Iterator[tuple[str, Picture]]) -> Iterator[tuple[str, bytes]]:
-        if self._carried:
-            yield self._carried
+        if carried := self._carried:
             self._carried = None
+            yield carried
         for key, picture in missing:
             body = request_body(self.spec, picture)
             request = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": body}
@@ -235,39 +214,21 @@ class BatchQueue:
         with stopping.deferred():
             self._note(batch)
             path = self._file(batch)
-            batch.input_file = self._patiently(lambda: self._upload(path))
+            batch.input_file = self.service.upload(path)
             path.unlink()
             self._note(batch)
-            batch.id = self._patiently(lambda: self._create(batch))
+            batch.id = self.service.create(batch.input_file, self.settings["window"], batch.tag)
             self._note(batch)
             self.open.append(batch)
             self.tally.batches += 1
             log.info("batch %s is with the service", batch.id)
 
-    def _upload(self, path: Path) -> str:
-        with path.open("rb") as file:  # of a path, the client would read all of it at once
-            return self.client.files.create(file=file, purpose="batch").id
-
-    def _create(self, batch: Batch) -> str:
-        """Create a batch, unless an earlier try did and its answer was lost."""
-        return (
-            self._known_as(batch.tag)
-            or self.client.batches.create(
-                input_file_id=batch.input_file,
-                endpoint=ENDPOINT,
-                completion_window=self.settings["window"],
-                metadata={TAG: batch.tag},
-            ).id
-        )
-
-    def _known_as(self, tag: str) -> str | None:
-        """Return the service's name for the batch with our tag, if it is among the newest."""
-        newest = itertools.islice(self.client.batches.list(limit=100), LOOKED_THROUGH)
-        return next((one.id for one in newest if (one.metadata or {}).get(TAG) == tag), None)
-
     def _find_again(self) -> list[Batch]:
         """Return the batches that an earlier run of this job left with the service."""
         found = []
+        for keys in self.folder.glob("batch-*.keys"):
+            if not keys.with_suffix(".json").exists():
+                keys.unlink()  # of a file that was not whole
         for path in sorted(self.folder.glob("batch-*.json")):
             batch = Batch(**json.loads(path.read_text()))
             if batch.ended:
@@ -279,7 +240,7 @@ class BatchQueue:
                     "captioned anew"
                 )
             if not batch.id:
-                batch.id = self._patiently(partial(self._known_as, batch.tag)) or ""
+                batch.id = self.service.known_as(batch.tag) or ""
             if batch.id:
                 log.info("batch %s is still to be collected", batch.id)
                 self._note(batch)
@@ -287,6 +248,7 @@ class BatchQueue:
                 self.taken.update(map(_short, self._keys(batch).read_text().split()))
             else:
                 path.unlink()  # it never got there
+                self._keys(batch).unlink()
         return found
 
     def _wait(self, enough: Callable[[], bool]) -> None:
@@ -297,7 +259,7 @@ class BatchQueue:
                 for batch in list(self.open):
                     self._look_after(batch)
                 away = 0
-            except _AwayError as error:
+            except AwayError as error:
                 away += 1
                 log.warning("the service is away: %s", error)
                 if away >= MOST_AWAY:
@@ -309,7 +271,7 @@ class BatchQueue:
                 time.sleep(self.settings["poll_seconds"])
 
     def _look_after(self, batch: Batch) -> None:
-        found = self._patiently(lambda: self.client.batches.retrieve(batch.id))
+        found = self.service.look(batch.id)
         counts = found.request_counts
         if counts:
             told = f"{batch.id}: {found.status}, {counts.completed} of {counts.total}"
@@ -326,24 +288,23 @@ class BatchQueue:
             self.taken.difference_update(map(_short, self._keys(batch).read_text().split()))
             self._keys(batch).unlink()
             for name in [*files, batch.input_file]:
-                with suppress(openai.OpenAIError):  # the service has room for so many files only
-                    self.client.files.delete(name)
+                self.service.delete(name)
         log.info("batch %s: %s", batch.id, found.status)
         if found.status == "failed":
             errors = (found.errors.data if found.errors else None) or []
             self._explain_failure(batch, [(e.code or "", e.message or "") for e in errors])
         if out_of_quota:
-            raise UserError(f"{_QUOTA_GONE} (batch {batch.id}). {_KEPT}")
+            raise UserError(f"{QUOTA_GONE} (batch {batch.id}). {KEPT}")
         if found.status == "cancelled":
             raise UserError(
-                f"batch {batch.id} was cancelled at the service. {_KEPT} and sends the rest again"
+                f"batch {batch.id} was cancelled at the service. {KEPT} and sends the rest again"
             )
         require_model(self.answered.values(), self.spec["model"], self.transport["answers_as"])
 
     def _explain_failure(self, batch: Batch, errors: list[tuple[str, str]]) -> None:
         """Go on with fewer batches where there were too many; anything else fails them all."""
         codes = {code for code, _ in errors}
-        told = "; ".join(f"{code}: {without(text, self.key)}" for code, text in errors[:3])
+        told = "; ".join(f"{code}: {without(text, self.service.key)}" for code, text in errors[:3])
         if FULL in codes and self.open:
             self.slots = len(self.open)
             log.info("the service takes no more than %d of these batches at once", self.slots)
@@ -353,7 +314,7 @@ class BatchQueue:
                 f"your account at once; lower `requests` ({told})"
             )
         elif codes & QUOTA:
-            raise UserError(f"{_QUOTA_GONE} ({told}). {_KEPT}")
+            raise UserError(f"{QUOTA_GONE} ({told}). {KEPT}")
         else:
             raise UserError(f"the service rejects batch {batch.id}: {told or 'no reason given'}")
 
@@ -361,18 +322,10 @@ class BatchQueue:
         """Keep the replies of a file; return whether any tells that the quota is used up."""
         out_of_quota = False
         with tempfile.TemporaryFile(dir=self.scratch) as file:
-            self._patiently(lambda: self._download(name, file))
-            file.seek(0)
+            self.service.download(name, file)
             for line in file:
                 out_of_quota |= self._keep(line)
         return out_of_quota
-
-    def _download(self, name: str, file: BinaryIO) -> None:
-        file.seek(0)
-        file.truncate()
-        with self.client.files.with_streaming_response.content(name) as content:
-            for block in content.iter_bytes(1 << 20):
-                file.write(block)
 
     def _keep(self, line: bytes) -> bool:
         """Keep one request's reply or verdict; return whether it tells that the quota is gone."""
@@ -383,7 +336,7 @@ class BatchQueue:
         except (ValueError, KeyError, AttributeError, TypeError):
             log.warning("a line of a batch's replies is damaged, and its request is sent again")
             return False
-        code, message = reason(body, self.key)
+        code, message = reason(body, self.service.key)
         if status == 200:
             price, factor = self.transport["price"], self.settings["price_factor"]
             try:
@@ -406,43 +359,6 @@ class BatchQueue:
         self.answered[reply.model] = reply
         self.tally.replies += 1
         self.progress.update()
-
-    def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        """Call the service, again after passing faults, and tell others in one line."""
-        tries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_AwayError),
-            stop=tenacity.stop_after_attempt(self.transport["attempts"]),
-            wait=lambda state: pause(state.attempt_number),
-            reraise=True,
-        )
-        answer: Answer = tries(self._once, call)
-        return answer
-
-    def _once(self, call: Callable[[], Answer]) -> Answer:
-        try:
-            return call()
-        except openai.APIStatusError as error:
-            code, message = reason(error.response.text, self.key)
-            told = " ".join(filter(None, (str(error.status_code), code, message)))
-            if code in QUOTA or error.status_code == 402:
-                raise UserError(f"{_QUOTA_GONE} ({told}). {_KEPT}") from None
-            if error.status_code in PASSING or error.status_code >= 500:
-                raise _AwayError(told) from None
-            if error.status_code == 401:
-                variable = self.transport["key_variable"]
-                raise UserError(
-                    f"the service refuses the key in {variable} (401); renew it"
-                ) from None
-            raise UserError(
-                f"the service's batch endpoint answers {told}; where it does not know a batch any "
-                f"more, delete its file in {self.folder} to have it captioned anew"
-            ) from None
-        except AttributeError:  # the client takes any text for an answer
-            raise UserError(
-                f"captioner.base_url: {self.transport['base_url']} has no batch endpoint"
-            ) from None
-        except (openai.APIConnectionError, httpx2.TransportError) as error:
-            raise _AwayError(without(str(error.__cause__ or error), self.key)) from None
 
     def _file(self, batch: Batch) -> Path:
         return self.scratch / f"requests-{batch.tag}.jsonl"
