@@ -175,7 +175,10 @@ def test_what_cannot_work_is_told_before_any_job(checkout, server, tmp_path):
     for captioner, told in (
         (service(server, prompt="paper-c"), "no prompt `paper-c`; did you mean `paper-"),
         (service(server, prompt="What {name} is this?"), "`{name}` is not known in a prompt"),
-        (service(server, base_url="https://me:secret@host/v1"), "no user name or key in an"),
+        (service(server, base_url="https://me:secret@host/v1"), "no user name, key or query"),
+        (service(server, base_url="http://h/v1?key=secret"), "no user name, key or query"),
+        (service(server, base_url="http://localhost:80800/v1"), "is no address, such as"),
+        (service(server, arguments={"top_p": float("nan")}), "numbers must be finite"),
         (service(server, arguments={"stream": True}), "`stream` is set by other keys"),
         (service(server, key="sk-1"), "captioner.key: unknown key"),
         ({"kind": "transformers", "prompt": "paper-b", "model": "llava"}, "known: llava-next"),
