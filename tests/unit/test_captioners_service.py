@@ -339,9 +339,13 @@ def test_whole_answers_of_another_kind_are_paid_for_twice_at_most(server, tmp_pa
 
 def test_an_unexpected_error_lets_the_others_come_to_their_ends(server, tmp_path):
     server.latency = 0.2
-    broken = Picture(
-        "bad", "dog", "f" * 64, lambda: encode(np.zeros((8, 8, 3), np.uint8), "png")[:60]
-    )
+
+    def read():
+        while len(server.asked) < 3:  # the others are under way
+            time.sleep(0.01)
+        return encode(np.zeros((8, 8, 3), np.uint8), "png")[:60]
+
+    broken = Picture("bad", "dog", "f" * 64, read)
     asked = captioner(server, tmp_path, concurrency=4, image_size=16)
     with pytest.raises(UserError, match="bad is damaged"):
         asked.caption([*pictures(3), broken])
@@ -381,14 +385,24 @@ def test_requests_are_bounded_and_full(server, tmp_path):
     assert server.busy / (server.last - server.first) > 0.7 * 8
 
 
+def stop_after(requests, server, monkeypatch):
+    """Tell this process to stop, as a signal does, once the server got so many requests."""
+
+    def stop():
+        while len(server.asked) < requests:
+            time.sleep(0.01)
+        monkeypatch.setattr(stopping, "_asked", True)
+
+    threading.Thread(target=stop).start()
+
+
 def test_a_stopped_job_waits_for_what_it_asked_and_starts_no_more(server, tmp_path, monkeypatch):
     server.latency = 0.5
-    stop = threading.Timer(0.7, lambda: monkeypatch.setattr(stopping, "_asked", True))
-    stop.start()
+    stop_after(6, server, monkeypatch)
     with pytest.raises(stopping.Stopped):
         captioner(server, tmp_path, concurrency=4).caption(pictures(40))
     monkeypatch.setattr(stopping, "_asked", False)
-    assert 4 <= len(server.asked) <= 12
+    assert 6 <= len(server.asked) <= 12
     assert len(ReplyFiles(tmp_path)) == len(server.answered) == len(server.asked)
     captioner(server, tmp_path, concurrency=40).caption(pictures(40))
     assert sorted(server.asked) == sorted(one.sha256 for one in pictures(40))
@@ -396,7 +410,7 @@ def test_a_stopped_job_waits_for_what_it_asked_and_starts_no_more(server, tmp_pa
 
 def test_a_stop_does_not_wait_for_pauses(server, tmp_path, monkeypatch):
     server.faults.put((500, "", {"retry-after": "60"}))
-    threading.Timer(0.3, lambda: monkeypatch.setattr(stopping, "_asked", True)).start()
+    stop_after(1, server, monkeypatch)
     started = time.monotonic()
     with pytest.raises(stopping.Stopped):
         captioner(server, tmp_path, concurrency=1).caption(pictures(3))
