@@ -41,7 +41,7 @@ from synthgap.progress import Progress
 log = logging.getLogger("synthgap")
 
 # Pictures that are looked up in the cache together: each look reads all of it.
-LOOKED_UP = 65_536
+LOOKED_UP = 32_768
 ENDED = ("completed", "expired", "cancelled", "failed")
 FULL = "token_limit_exceeded"
 # Polls, one after the other, that may fail.
