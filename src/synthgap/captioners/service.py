@@ -157,7 +157,7 @@ class _Conversation:
     async def ask(self, pictures: Mapping[str, Picture]) -> dict[str, Reply]:
         quiet_clients()
         self.over = asyncio.Event()
-        todo = iter(pictures.items())
+        missing = iter(pictures.items())
         count = min(self.transport["concurrency"], len(pictures))
         limits = httpx2.Limits(max_connections=count, max_keepalive_connections=count)
         with Progress(len(pictures), "replies") as self.progress:
@@ -168,7 +168,7 @@ class _Conversation:
                 max_retries=0,  # tries are counted, and paced, here
                 http_client=openai.DefaultAsyncHttpxClient(limits=limits),
             ) as self.client:
-                workers = [asyncio.create_task(self._work(todo)) for _ in range(count)]
+                workers = [asyncio.create_task(self._work(missing)) for _ in range(count)]
                 await self._wait(workers)
         if isinstance(self.given_up, UserError):
             raise UserError(f"{self.given_up}; {KEPT_IN_CACHE}")
@@ -201,8 +201,8 @@ class _Conversation:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    async def _work(self, todo: Iterator[tuple[str, Picture]]) -> None:
-        for key, picture in todo:
+    async def _work(self, missing: Iterator[tuple[str, Picture]]) -> None:
+        for key, picture in missing:
             if self.over.is_set():
                 return
             try:

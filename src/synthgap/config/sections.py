@@ -14,7 +14,6 @@ Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
-Scalar = bool | int | float | str | None
 
 
 class Section(BaseModel):
