@@ -1,0 +1,76 @@
+"""Vendi score: how many different images a set is worth, from 1 to its size.
+
+Source: Friedman and Dieng, The Vendi Score (TMLR 2023), equation 1, of order 1 and with the cosine
+similarity: the exponential of the entropy of the eigenvalues of K / n. It needs no real images, and
+it grows with the number of images: only sets of the same size can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgap.errors import UserError
+from synthgap.metrics.distances import Points
+from synthgap.metrics.frechet import random_groups
+from synthgap.metrics.intervals import bootstrap_mean, jackknife
+from synthgap.metrics.measures import Measure
+
+
+def vendi_score(values: NDArray[Any]) -> float:
+    """Vendi score of (n, d) features, n >= 1, in 1..min(n, d).
+
+    Raises:
+        UserError: not a matrix, values that are not finite, or a row of zeros.
+    """
+    points = Points("Vendi score's", values, "cosine")
+    rows = points.rows(slice(0, len(points)))
+    # Both products have the same eigenvalues but for zeros.
+    gram = rows @ rows.T if len(rows) <= points.width else rows.T @ rows
+    shares = np.linalg.eigvalsh(gram / len(rows))
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def measure_vendi(
+    values: NDArray[Any],
+    class_indices: NDArray[np.integer[Any]],
+    class_names: Sequence[str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Measure]:
+    """Vendi score within each class, and its mean over classes, with 95 % intervals.
+
+    That of the mean is a bootstrap over classes, that of a class a jackknife over ten random
+    groups of its images. The metric's name holds the images of the smallest class, as a score
+    depends on their number.
+
+    Raises:
+        UserError: a class of fewer than 20 images; values as of `vendi_score`.
+    """
+    classes, counts = np.unique(class_indices, return_counts=True)
+    if counts.min() < 20:
+        name = class_names[int(classes[counts.argmin()])]
+        raise UserError(f"Vendi score: {counts.min()} images of {name}; 20 a class are needed")
+    fewest = int(counts.min())
+    found = []
+    for index in classes:
+        # The same number of each class.
+        rows = values[np.flatnonzero(class_indices == index)[:fewest]]
+        groups = random_groups(fewest, seed)
+        score = vendi_score(rows)
+        left_out = [vendi_score(rows[groups != group]) for group in np.unique(groups)]
+        interval = jackknife(score, left_out)
+        low = max(1.0, interval.low)
+        settings = {"class": class_names[int(index)]}
+        metric = f"vendi_of_class_cosine_n{fewest}"
+        found.append(Measure(metric, score, fewest, low, interval.high, settings))
+    scores = np.asarray([measure.value for measure in found])
+    value, low, high = bootstrap_mean(scores, resamples=resamples, seed=seed)
+    metric = f"vendi_within_class_cosine_n{fewest}"
+    whole = Measure(metric, value, len(classes), low, high, name="vendi_within_class")
+    return [whole, *found]
