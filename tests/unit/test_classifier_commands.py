@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import evaluate_classifier
-import extract_features
 import train_classifier
-from synthgap.classifiers.evaluation import extract, load, predict
+from synthgap.classifiers.evaluation import load, predict
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
 from synthgap.errors import UserError
 
@@ -162,26 +161,6 @@ def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path
     assert parts.select(exact) == table.select(exact)
     probabilities = [t["probability_of_class"].to_numpy() for t in (parts, table)]
     np.testing.assert_allclose(*probabilities, atol=1e-6)
-
-
-def test_features_are_those_of_the_model_in_order(data, trained, tmp_path, monkeypatch):
-    out = tmp_path / "features.parquet"
-    model_path, manifest = trained / "model.safetensors", Manifest(data["test"])
-    words = command(
-        "extract_features", model=model_path, manifest=data["test"], threads=1, features=out
-    )
-    succeed(words)
-    table = pq.read_table(out)
-    assert str(table.schema.field("feature").type) == "fixed_size_list<element: float>[32]"
-    assert table["key"].to_pylist() == manifest.table["key"].to_pylist()
-    assert table["class_index"].to_pylist() == manifest.class_indices.tolist()
-    expected = extract(load(model_path)[0], manifest.images(), 21)
-    np.testing.assert_allclose(np.array(table["feature"].to_pylist()), expected, atol=1e-5)
-
-    monkeypatch.setattr(extract_features, "BATCH", 8)
-    parts = in_place(extract_features, words, tmp_path / "parts.parquet")
-    assert parts.select(["key", "class_index"]) == table.select(["key", "class_index"])
-    np.testing.assert_allclose(np.array(parts["feature"].to_pylist()), expected, atol=1e-5)
 
 
 def test_a_mistake_is_told_in_one_line(data, trained, tmp_path):

@@ -1,54 +1,140 @@
-"""Write the features that a trained classifier sees in each image of a manifest.
+"""Write the features that an encoder sees in each image of some shards.
 
-Features are what enters the last layer, as they are: not normalised, not centred.
+Killed and started again it goes on after the last chunk in its cache, and ends in the same bytes.
+Features are as the encoder gives them: not normalised, not centred.
 """
 
 import argparse
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import torch
 
-from synthgap.atomic import atomic_path
-from synthgap.classifiers.evaluation import extract, load, set_up
-from synthgap.data.shards import Manifest
+from synthgap.atomic import write_text
+from synthgap.data.features import FeatureCache, FeatureWriter, Values, stored
+from synthgap.data.images import decode
+from synthgap.data.shards import Sample, count_readable, read_shard
+from synthgap.devices import take_device
+from synthgap.digest import code_digest
+from synthgap.encoders import Encoder, Images, make_encoder, modules_of
 from synthgap.errors import UserError
-from synthgap.job import command, input_path, output_path, run
+from synthgap.hub import origin
+from synthgap.job import command, facts, input_path, json_object, log, output_path, run
 from synthgap.progress import Progress
 
-# Images are read and encoded this many at a time, which bounds the memory.
-BATCH = 256
+# Images a chunk: what is in memory (twice), what a kill costs at most, and a file of the cache.
+CHUNK = 256
 
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--model", type=input_path, required=True, help="of train_classifier")
-    parser.add_argument("--manifest", type=input_path, required=True, help="images to encode")
+    parser.add_argument("--images", type=input_path, nargs="+", required=True, help="shards")
+    parser.add_argument("--encoder", type=json_object, required=True, help="an encoder's options")
+    parser.add_argument("--model", type=input_path, required=True, help="its folder or file")
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
-    parser.add_argument("--features", type=output_path, required=True, help=".parquet to write")
+    parser.add_argument("--cache", type=Path, help="folder of features by content, kept for others")
+    parser.add_argument(
+        "--features", type=output_path, required=True, help=".parquet; facts come beside it"
+    )
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    device = set_up(args.threads, args.gpus)
-    model, _, _ = load(args.model)
-    model.to(device)
-    manifest = Manifest(args.manifest)
-    if not len(manifest):
-        raise UserError(f"{args.manifest} has no images; features need one or more")
+    total = count_readable(args.images)
+    if not total:
+        raise UserError(f"{args.images[0]}: no readable images; features need one or more")
+    device = take_device(args.gpus)
+    torch.set_num_threads(args.threads)
+    encoder = make_encoder(args.encoder, model=args.model, device=device)
+    store = args.encoder.get("store", "float32")
+    cache, cached = None, 0
+    if args.cache:
+        # Code shapes features as weights do.
+        code = code_digest("extract_features", *modules_of(args.encoder))
+        cache = FeatureCache(args.cache, encoder.identity | {"code": code}, store)
 
-    tables = []
-    with Progress(len(manifest), "images") as progress:
-        for start in range(0, len(manifest), BATCH):
-            rows = range(start, min(start + BATCH, len(manifest)))
-            vectors = extract(model, manifest.images(rows), BATCH)
-            table = manifest.table.select(["key", "class_index"]).slice(start, len(rows))
-            feature = pa.FixedSizeListArray.from_arrays(vectors.ravel(), vectors.shape[1])
-            tables.append(table.append_column("feature", feature))
-            progress.update(len(rows))
+    # Where the network is on the CPU, it needs the threads itself.
+    threads = 1 if device == "cpu" else args.threads
+    started = time.monotonic()
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        Progress(total, "images") as progress,
+        FeatureWriter(args.features, encoder.identity) as writer,
+    ):
+        for chunk in ahead(args.images, encoder, cache, pool):
+            keys = [sample.key for sample in chunk.samples]
+            classes = [(sample.class_index, sample.class_name) for sample in chunk.samples]
+            if chunk.known is not None:
+                writer.write(keys, classes, chunk.digests, chunk.known)
+                cached += len(keys)
+            else:
+                images = [image.result() for image in chunk.images]
+                features = stored(encoder.encode_prepared(images), store)
+                writer.write(keys, classes, chunk.digests, features)  # which refuses NaN
+                if cache:
+                    cache.put(chunk.digests, features)
+            progress.update(len(keys))
+        if cached:
+            log.info("%d of %d images were in the cache", cached, total)
+        told = facts(
+            args,
+            time.monotonic() - started,
+            total,
+            device,
+            cached=cached,
+            identity=encoder.identity,
+            encoder_model=origin(args.model),
+        )
+        write_text(args.features.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
 
-    with atomic_path(args.features) as part:
-        pq.write_table(pa.concat_tables(tables).replace_schema_metadata(None), part)
+
+@dataclass
+class Chunk:
+    """Some images of a shard: their features where they are known, or the images to come."""
+
+    samples: list[Sample]
+    digests: list[str]
+    known: Values | None = None
+    images: list[Future[Images]] = field(default_factory=list)
+
+
+def ahead(
+    tars: list[Path], encoder: Encoder, cache: FeatureCache | None, pool: ThreadPoolExecutor
+) -> Iterator[Chunk]:
+    """Yield the chunks of some shards, each when the next one's images are being decoded."""
+    waiting = None
+    for tar in tars:
+        for samples, contents in read_shard(tar, CHUNK):
+            chunk = Chunk(samples, [hashlib.sha256(content).hexdigest() for content in contents])
+            chunk.known = cache.get(chunk.digests) if cache else None
+            if chunk.known is None:
+                chunk.images = [
+                    pool.submit(prepared, tar, sample, content, encoder)
+                    for sample, content in zip(samples, contents, strict=True)
+                ]
+            if waiting:
+                yield waiting
+            waiting = chunk
+    if waiting:
+        yield waiting
+
+
+def prepared(tar: Path, sample: Sample, content: bytes, encoder: Encoder) -> Images:
+    """Return one image as the encoder takes it."""
+    try:
+        image = decode(content)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{tar} is damaged: {sample.key} is no image ({error}); delete the tar and run "
+            "snakemake again to make it anew"
+        ) from error
+    return encoder.prepare(image)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
+from synthgap.config.hub_user import HubUser, Published
 from synthgap.config.sections import Count, FolderName, Name, Section
 from synthgap.errors import UserError, suggest
 from synthgap.hub import HubModel, is_folder
@@ -135,8 +137,10 @@ class AttributesCaptioner(_Captioner):
         return {"kind": self.kind}
 
 
-class ModelCaptioner(_Asking):
+class ModelCaptioner(HubUser, _Asking):
     """A vision-language model of transformers on one's own GPUs (paper B, appendix D)."""
+
+    noun = "captioner's model"
 
     kind: Literal["transformers"]
     model: FolderName = Field(
@@ -158,46 +162,25 @@ class ModelCaptioner(_Asking):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
+        self.check_model()
         known = caption_models().get(self.model)
-        if known:
-            if self.prune and not known.prunes:
-                raise ValueError(f"prune: {known.title} has no tokens to prune; leave it out")
-        elif is_folder(self.model):
-            if not Path(self.model, "config.json").is_file():
-                raise ValueError(
-                    f"model: {self.model} is no folder of a model: it has no config.json "
-                    "(~ is not known)"
-                )
+        if known and self.prune and not known.prunes:
+            raise ValueError(f"prune: {known.title} has no tokens to prune; leave it out")
+        if self.prune and not known and is_folder(self.model):
             family = json.loads(Path(self.model, "config.json").read_text()).get("model_type")
-            if self.prune and family != "llava_next":
+            if family != "llava_next":
                 raise ValueError(f"prune: {self.model} is a {family}; only llava_next is pruned")
-            if self.revision:
-                raise ValueError("`revision` is of a hub's model, and `model` is a folder")
-        elif self.model.count("/") != 1:
-            raise ValueError(
-                f"no captioner's model `{self.model}`; known: {', '.join(caption_models())}; or "
-                "give a hub id (owner/name) or a folder (./name)"
-            )
         return self
+
+    @staticmethod
+    def built_in() -> Mapping[str, Published]:
+        """Return the built-in vision-language models by name."""
+        return caption_models()
 
     @property
     def label(self) -> str:
         """What the plan calls it."""
         return self.model
-
-    @property
-    def origin(self) -> tuple[str, str | None]:
-        """Hub id or folder of the model, and its revision."""
-        known = caption_models().get(self.model)
-        if known is None:
-            return self.model, self.revision
-        return known.model, self.revision or known.revision
-
-    @property
-    def hub_model(self) -> HubModel | None:
-        """What is downloaded, where the model comes from a hub."""
-        model, revision = self.origin
-        return None if is_folder(model) else HubModel(model, revision, layout="model")
 
     def options(self, composite: bool = False) -> dict[str, Any]:
         """Return what shapes the captions of real images, or of composites."""

@@ -1,14 +1,15 @@
 """Views: what a config may say of them, and the options that a job gets."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthgap.config.hub_user import HubUser, Published
 from synthgap.config.sections import Count, FolderName, Name, Section
 from synthgap.errors import UserError
-from synthgap.hub import HubModel, is_folder
 from synthgap.views.cutoff import half_width_from_nyquist
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -44,8 +45,11 @@ def depth_models() -> dict[str, DepthModel]:
         raise UserError(f"depth_models.yaml: {error}") from None
 
 
-class DepthView(Section):
+class DepthView(HubUser):
     """Structure without texture (paper A, section 3.1)."""
+
+    noun = "depth model"
+    needed_files = ("config.json", "preprocessor_config.json")
 
     kind: Literal["depth"]
     estimator: Literal["depth-anything", "distance-transform"] = Field(
@@ -87,45 +91,19 @@ class DepthView(Section):
             settings = {*DISTANCE_TRANSFORM_SETTINGS}
             if foreign := sorted(self.model_fields_set - settings):
                 raise ValueError(f"`{foreign[0]}` is of the estimator depth-anything")
-        elif self.model not in depth_models():
-            self._check_model()
+        else:
+            self.check_model()
         return self
 
-    def _check_model(self) -> None:
-        if is_folder(self.model):
-            for name in ("config.json", "preprocessor_config.json"):
-                if not Path(self.model, name).is_file():
-                    raise ValueError(
-                        f"model: {self.model} is no folder of a depth model: it has no {name} "
-                        "(~ is not known)"
-                    )
-            if self.revision:
-                raise ValueError("`revision` is of a hub's model, and `model` is a folder")
-        elif self.model.count("/") != 1:
-            known = ", ".join(depth_models())
-            raise ValueError(
-                f"no depth model `{self.model}`; known: {known}; or give a hub id (owner/name) or "
-                "a folder (./name)"
-            )
+    @staticmethod
+    def built_in() -> Mapping[str, Published]:
+        """Return the built-in depth models by name."""
+        return depth_models()
 
     @property
     def needs_model(self) -> bool:
         """Whether the estimator has weights."""
         return self.estimator == "depth-anything"
-
-    @property
-    def origin(self) -> tuple[str, str | None]:
-        """Hub id or folder of the model, and its revision."""
-        known = depth_models().get(self.model)
-        if known is None:
-            return self.model, self.revision
-        return known.model, self.revision or known.revision
-
-    @property
-    def hub_model(self) -> HubModel | None:
-        """What is downloaded, where the model comes from a hub."""
-        model, revision = self.origin
-        return None if is_folder(model) else HubModel(model, revision, layout="model")
 
     def options(self, side: int) -> dict[str, Any]:
         """Return what shapes the images."""
