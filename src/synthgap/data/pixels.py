@@ -1,0 +1,113 @@
+"""The pixels of many images of one size, decoded once into a file and mapped from there.
+
+They come from tars (shards of this workflow, or any others) and from folders, in the order given.
+"""
+
+import hashlib
+import itertools
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from synthgap.data.images import decode
+from synthgap.data.real import IMAGE_SUFFIXES
+from synthgap.data.shards import read_shard
+from synthgap.errors import UserError
+from synthgap.progress import Progress
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded images, and what they are called."""
+
+    images: NDArray[np.uint8]
+    """(n, height, width, 3), mapped from a file"""
+    keys: list[str]
+    """of shards' samples; of other files, their path without suffix"""
+    digests: list[bytes]
+    """of each image's pixels"""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return int(self.images.shape[2]), int(self.images.shape[1])
+
+    def copies_of(self, others: "Pixels") -> int:
+        """Return how many of these images are among the others, pixel by pixel."""
+        known = set(others.digests)
+        return sum(digest in known for digest in self.digests)
+
+
+def gather_pixels(paths: Sequence[Path], file: Path, limit: int | None = None) -> Pixels:
+    """Decode the images of tars and folders into `file`, one after the other.
+
+    Args:
+        paths: tars; folders, with images at any depth, taken in the order of their names.
+        file: is overwritten; height * width * 3 bytes an image.
+        limit: take that many, the first; all if None.
+
+    Raises:
+        UserError: no images or fewer than `limit`, images of different sizes, a damaged tar or
+            image, or a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"the number of images to take must be at least 1: {limit}")
+    named = ", ".join(str(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
+    shape: tuple[int, ...] | None = None
+    keys: list[str] = []
+    digests: list[bytes] = []
+    every = itertools.chain.from_iterable(map(_encoded, paths))
+    with file.open("wb") as out, Progress(limit or 0, "images read") as progress:
+        for key, where, content in itertools.islice(every, limit):
+            try:
+                image = decode(content)
+            except (OSError, SyntaxError, ValueError) as error:
+                raise UserError(f"{where} is damaged: image {key} is none ({error})") from error
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise UserError(
+                    f"{where}: image {key} has {image.shape[1]} x {image.shape[0]} pixels and "
+                    f"those before it {shape[1]} x {shape[0]}; prepare them at one size first"
+                )
+            pixels = image.tobytes()
+            out.write(pixels)
+            keys.append(key)
+            digests.append(hashlib.blake2b(pixels, digest_size=16).digest())
+            progress.update()
+    if shape is None:
+        raise UserError(f"no images in {named}; expected JPEG, PNG or WebP files, or tars of them")
+    if limit is not None and len(keys) < limit:
+        raise UserError(f"{named}: {len(keys)} images, and {limit} are asked for; lower that")
+    images = np.memmap(file, np.uint8, "r", shape=(len(keys), *shape))
+    return Pixels(images, keys, digests)
+
+
+def _encoded(path: Path) -> Iterator[tuple[str, Path, bytes]]:
+    """Yield key, file and content of each image of a tar or folder."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                yield file.relative_to(path).with_suffix("").as_posix(), file, file.read_bytes()
+    elif path.with_suffix(".parquet").exists():
+        try:
+            for samples, contents in read_shard(path):
+                for sample, content in zip(samples, contents, strict=True):
+                    yield sample.key, path, content
+        except pa.ArrowException as error:
+            raise UserError(f"{path.with_suffix('.parquet')} is damaged: {error}") from error
+    else:
+        try:
+            with tarfile.open(path) as tar:
+                for member in tar:
+                    name = Path(member.name)
+                    if name.suffix.lower() in IMAGE_SUFFIXES and (
+                        opened := tar.extractfile(member)
+                    ):
+                        yield name.with_suffix("").as_posix(), path, opened.read()
+        except tarfile.TarError as error:
+            raise UserError(f"{path} is no tar, or damaged: {error}") from error
