@@ -21,7 +21,7 @@ def clip(folder: Path) -> Path:
     text = SHAPE | {"vocab_size": 64, "intermediate_size": 32, "projection_dim": 12}
     text |= {"bos_token_id": 1, "eos_token_id": 2}
     config = transformers.CLIPConfig(
-        vision_config=vision | {"projection_dim": 12},
+        vision_config=vision,
         text_config=text,
         projection_dim=12,
     )

@@ -89,6 +89,15 @@ def _lock_one(names: list[str]) -> str:
         time.sleep(1)
 
 
+def limit_threads(threads: int) -> None:
+    """Let torch and numpy compute with so many CPU threads."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
 def is_too_large(error: RuntimeError) -> bool:
     """Whether an error of torch says that the device has no room for a batch."""
     import torch

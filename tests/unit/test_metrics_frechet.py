@@ -135,9 +135,11 @@ def test_vendi_score_within_classes():
     labels = np.repeat([0, 1], 30)
     values = rng.normal(size=(60, 40))
     values[labels == 1] = values[30] + 1e-3 * values[labels == 1]
-    found = {m.settings.get("class"): m for m in measure_vendi(values, labels, ["owl", "cat"])}
+    found = {
+        m.settings.get("class"): m for m in measure_vendi(values, labels, {0: "owl", 1: "cat"})
+    }
     assert found["cat"].value == pytest.approx(1, abs=0.01)
     assert found["owl"].value > 15
     assert found[None].value == pytest.approx((found["owl"].value + found["cat"].value) / 2)
     with pytest.raises(UserError, match="10 images of cat"):
-        measure_vendi(values[:40], labels[:40], ["owl", "cat"])
+        measure_vendi(values[:40], labels[:40], {0: "owl", 1: "cat"})

@@ -280,5 +280,5 @@ def test_the_command_measures_the_first_images(tmp_path, monkeypatch):
 
 
 def test_the_command_says_what_to_lower(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"has 4 images.*distribution_samples asks for 5; lower"):
+    with pytest.raises(UserError, match=r"has 4 images.*spectrum_samples asks for 5; lower"):
         run_command(tmp_path, monkeypatch, random_images(4, 8, 8), samples=5)

@@ -139,8 +139,9 @@ def test_guidance_takes_a_second_pass():
 def test_one_download_for_two_generators_of_a_model():
     rows = planned({"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "guidance_scale": 9.0}})
     downloads = [row for (stage, _), row in rows.items() if stage == "download_model"]
-    [download, depth, captioner] = downloads
-    assert captioner.gb == 16.7
+    [download, depth, captioner, clip, dinov2] = downloads
+    assert (captioner.gb, clip.gb, dinov2.gb) == (16.7, 1.71, 1.22)
+    assert clip.what == "openai/clip-vit-large-patch14"
     assert depth.what == "depth-anything/Depth-Anything-V2-Large-hf"
     assert depth.gb == depth_models()["depth-anything-v2-large"].download_gb
     assert download.what == "stabilityai/stable-diffusion-xl-base-1.0 fp16"

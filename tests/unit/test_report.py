@@ -464,3 +464,38 @@ def test_the_sheet_of_views_shows_classes_that_all_sources_have():
     assert draw_probe_sheet.shown_classes([np.array([4, 4])]) == [4]
     with pytest.raises(UserError, match="no class in common"):
         draw_probe_sheet.shown_classes([np.array([0]), np.array([1])])
+
+
+def test_everything_measured_of_images_is_in_tables_of_its_own():
+    def measured(metric, value, source, **settings):
+        rows.append(
+            Row(
+                study="transfer", metric=metric, value=value, n=500, ci_low=0.9 * value,
+                ci_high=1.1 * value, train_source="real", test_source=source, view="rgb",
+                encoder=settings["distribution"], settings=about[source] | settings,
+            )
+        )  # fmt: skip
+
+    rows = made_up_rows()
+    about = {row.test_source: row.settings for row in rows if row.metric.startswith("density")}
+    for source in ("real", "flow-g1-classname"):
+        for name in ("clip", "dinov2"):
+            measured(
+                "density_k5_euclidean", 0.8 if name == "clip" else 0.7, source, distribution=name
+            )
+        measured("fid_n500", 12.3456, source, distribution="inception")
+        measured("kid_all_pairs", 0.00123, source, distribution="inception")
+        for number, label in enumerate(("owl", "cat", "dog", "fox")):
+            measured(
+                "coverage_of_class_k5_euclidean", 0.1 * number, source, distribution="clip",
+                **{"class": label},
+            )  # fmt: skip
+    html = page(rows, distribution="clip")
+    text = text_of(html)
+    assert "Images as the encoder clip sees them" in text
+    assert "FID ↓ of 500 images" in text
+    assert "12.35" in text
+    assert "0.00123" in text
+    assert "flow-g1-classname: owl 0.0 %, cat 10.0 %, dog 20.0 %" in text
+    with pytest.raises(UserError, match="two rows for density"):
+        page(rows)

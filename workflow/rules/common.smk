@@ -43,7 +43,6 @@ RESULTS = CONFIG.results
 IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
 CLASSIFIER = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
 TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
-ENCODER = TRANSFER.probes[TRANSFER.encoder]
 CAPTIONED = CONFIG.captioned
 COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
 SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
@@ -54,12 +53,14 @@ DRAWN_PROBES = {"structure", "texture", "low", "band", "high"}
 FIGURES = [
     "transfer_by_generator",
     *(["transfer_by_probe"] if DRAWN_PROBES & set(TRANSFER.probes) else []),
-    "density_coverage",
+    *(["density_coverage"] if CONFIG.shown_distribution else []),
     "transfer_asymmetry",
     "distinguish",
     "power_spectrum",
 ]
 HUB_MODELS = CONFIG.hub_models
+WEIGHT_FILES = CONFIG.weight_files
+DOWNLOADED_FILES = f"{CONFIG.downloads_folder}/files"
 SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
 
 
@@ -79,6 +80,10 @@ wildcard_constraints:
     pattern=any_of(CONFIG.composites) or "-",
     classifier=any_of(CONFIG.classifiers),
     hub=any_of(HUB_MODELS) or "-",
+    file=any_of(WEIGHT_FILES) or "-",
+    encoder=any_of(CONFIG.encoders) or "-",
+    distribution=any_of(CONFIG.distributions) or "-",
+    scorer=any_of(CONFIG.scorers) or "-",
     trained=any_of(CONFIG.trained_models) or "-",
     figure=any_of(FIGURES),
     seed=r"\d+",
@@ -126,6 +131,8 @@ def pipeline_files(name):
 
 def files_of(folder):
     """What is in a folder of the user's: its own time does not tell of its files."""
+    if Path(folder).is_file():
+        return [folder]
     return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
 
 
@@ -142,7 +149,7 @@ def download_options(model):
 
 
 def model_folder(user):
-    """The folder of the one model that a depth view or captioner reads."""
+    """The folder of the one model that a depth view, captioner or encoder reads."""
     if user.hub_model:
         return f"{CONFIG.downloads_folder}/{user.hub_model.name}"
     return user.model
@@ -181,8 +188,66 @@ def distinguish_predictions():
     ]
 
 
+def encoder_model(name):
+    """The weights of an encoder: a classifier of this workflow, a downloaded or given model."""
+    encoder = CONFIG.encoders[name]
+    if encoder.kind == "classifier":
+        path = CLASSIFIER.format(
+            dataset="real", view=encoder.view, classifier=encoder.classifier, seed=encoder.seed
+        )
+        return f"{path}.safetensors"
+    if encoder.weight_file:
+        return f"{DOWNLOADED_FILES}/{encoder.weight_file.name}"
+    return model_folder(encoder)
+
+
+def encoder_files(name):
+    encoder = CONFIG.encoders[name]
+    if encoder.kind == "classifier" or encoder.weight_file:
+        return []
+    return model_files(encoder)
+
+
+def encoder_threads(w):
+    encoder = CONFIG.encoders[w.encoder]
+    if encoder.kind == "classifier":
+        return CONFIG.classifiers[encoder.classifier].threads
+    return encoder.threads
+
+
+def features(encoder, source, split):
+    """The features of all images of a source's split, a file a shard."""
+    tars = shards(source, split, CONFIG.encoders[encoder].view)
+    folder = f"{RESULTS}/features/{encoder}/{source}/{split}"
+    return [f"{folder}/{Path(tar).stem}.parquet" for tar in tars]
+
+
+def scorer_models(name):
+    """The folders and files of a scorer, by role."""
+    scorer = CONFIG.scorers[name]
+    folders = {role: f"{CONFIG.downloads_folder}/{m.name}" for role, m in scorer.hub_models.items()}
+    files = {role: f"{DOWNLOADED_FILES}/{f.name}" for role, f in scorer.weight_files.items()}
+    local = {role: str(path) for role, path in scorer.local_models.items()}
+    return dict(sorted({**folders, **files, **local}.items()))
+
+
+def measures():
+    """The files of numbers that were measured of images themselves."""
+    scores = [
+        f"{RESULTS}/alignment/{scorer}/{source}.json"
+        for scorer in CONFIG.scorers
+        for source in CONFIG.sources
+    ]
+    nearest = [f"{RESULTS}/replication/{source}.json" for source in ["real", *CONFIG.sources]]
+    return [*distributions(), *scores, *(nearest if CONFIG.replication else [])]
+
+
 def distributions():
-    return [f"{RESULTS}/distribution/{source}.parquet" for source in ["real", *CONFIG.sources]]
+    return [
+        f"{RESULTS}/distribution/{name}/{source}.json"
+        for name in CONFIG.distributions
+        for source in ["real", *CONFIG.sources]
+    ]
 
 
 def spectra():

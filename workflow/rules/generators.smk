@@ -35,6 +35,7 @@ GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in C
 
 localrules:
     check_access,
+    download_file,
     download_model,
 
 
@@ -73,6 +74,25 @@ rule download_model:
         "python $SYNTHGAP_SCRIPTS/download_model.py {params.options}"
         " --scratch $SYNTHGAP_SCRATCH/download_model/{wildcards.hub}"
         " --folder {output.folder} --facts {output.facts} --log {log}"
+
+
+rule download_file:
+    output:
+        file=f"{DOWNLOADED_FILES}/{{file}}",
+        facts=f"{DOWNLOADED_FILES}/{{file}}.json",
+    log:
+        f"{RESULTS}/logs/download_file/{{file}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/download_file/{{file}}.tsv"
+    priority: 100
+    conda:
+        ENVIRONMENT
+    params:
+        url=lambda w: WEIGHT_FILES[w.file].url,
+        sha256=lambda w: WEIGHT_FILES[w.file].sha256,
+    shell:
+        "python $SYNTHGAP_SCRIPTS/download_file.py --url {params.url:q} --sha256={params.sha256}"
+        " --file {output.file} --facts {output.facts} --log {log}"
 
 
 rule generate_images:

@@ -1,69 +1,229 @@
 # Features, distribution metrics, power spectra, captions, and the one long table.
 
+from synthgap.encoders import modules_of as encoder_modules
+from synthgap.scorers import modules_of as scorer_modules
 
 CAPTION_SOURCES = [name for name, (_, kind) in CONFIG.sources.items() if kind == "caption"]
 
 
+# Once, as thousands of jobs have the same.
+ENCODER_OPTIONS = {name: as_json(encoder.options()) for name, encoder in CONFIG.encoders.items()}
+ENCODER_CODE = {
+    name: code_digest("extract_features", *encoder_modules(encoder.options()))
+    for name, encoder in CONFIG.encoders.items()
+}
+ENCODER_MODELS = {name: encoder_model(name) for name in CONFIG.encoders}
+ENCODER_FILES = {name: encoder_files(name) for name in CONFIG.encoders}
+
+
 rule extract_features:
     input:
-        model="{}.safetensors".format(
-            CLASSIFIER.format(
-                dataset="real",
-                view=ENCODER.view,
-                classifier=ENCODER.classifier,
-                seed=ENCODER.seeds[0],
-            )
+        images=lambda w: (
+            f"{RESULTS}/images/{w.source}/{w.split}/{CONFIG.encoders[w.encoder].view}/{w.shard}.tar"
         ),
-        manifest=lambda w: manifest(w.source, w.split, ENCODER.view),
+        model=lambda w: ENCODER_MODELS[w.encoder],
+        files=lambda w: ENCODER_FILES[w.encoder],
     output:
-        features=f"{RESULTS}/features/{{source}}/{{split}}.parquet",
+        features=f"{RESULTS}/features/{{encoder}}/{{source}}/{{split}}/{{shard}}.parquet",
+        facts=f"{RESULTS}/features/{{encoder}}/{{source}}/{{split}}/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/extract_features/{{source}}/{{split}}.log",
+        f"{RESULTS}/logs/extract_features/{{encoder}}/{{source}}/{{split}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/extract_features/{{source}}/{{split}}.tsv"
+        f"{RESULTS}/benchmarks/extract_features/{{encoder}}/{{source}}/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
-    threads: CONFIG.classifiers[ENCODER.classifier].threads
+    threads: encoder_threads
     resources:
-        **needs(mem_mb=4000, minutes=60, gpu=1, cpus=CONFIG.classifiers[ENCODER.classifier].threads),
+        **needs(mem_mb=8000, minutes=60, gpu=1, cpus=encoder_threads),
     params:
-        threads=CONFIG.classifiers[ENCODER.classifier].threads,
-        code=code_digest("extract_features"),
+        encoder=lambda w: ENCODER_OPTIONS[w.encoder],
+        threads=encoder_threads,
+        code=lambda w: ENCODER_CODE[w.encoder],
     shell:
-        "python $SYNTHGAP_SCRIPTS/extract_features.py --model {input.model} --manifest {input.manifest}"
-        " --threads {params.threads} --gpus {resources.gpu} --features {output.features} --log {log}"
+        "python $SYNTHGAP_SCRIPTS/extract_features.py --images {input.images}"
+        " --encoder {params.encoder:q} --model {input.model} --threads {params.threads}"
+        " --gpus {resources.gpu} --cache $SYNTHGAP_SCRATCH/features --features {output.features}"
+        " --log {log}"
+
+
+def distribution_options(name):
+    one = CONFIG.distributions[name]
+    return (
+        f"--metrics {' '.join(one.metrics)} --samples {one.samples} --k {one.neighbours}"
+        f" --distance {one.distance} --threads {one.threads}"
+    )
+
+
+def distribution_threads(w):
+    return CONFIG.distributions[w.distribution].threads
+
+
+rule measure_reference:
+    input:
+        real=lambda w: features(CONFIG.distributions[w.distribution].encoder, "real", "train"),
+    output:
+        reference=f"{RESULTS}/distribution/{{distribution}}/reference.safetensors",
+    log:
+        f"{RESULTS}/logs/measure_reference/{{distribution}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_reference/{{distribution}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: distribution_threads
+    resources:
+        **needs(mem_mb=6000, minutes=120, gpu=1, cpus=distribution_threads),
+    params:
+        options=lambda w: distribution_options(w.distribution),
+        code=code_digest("measure_reference"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/measure_reference.py --real {input.real} {params.options}"
+        " --gpus {resources.gpu} --reference {output.reference} --log {log}"
 
 
 rule measure_distribution:
     input:
-        real=f"{RESULTS}/features/real/train.parquet",
+        real=lambda w: features(CONFIG.distributions[w.distribution].encoder, "real", "train"),
         # The control: how real test images, which are no training images, come out.
-        other=lambda w: (
-            f"{RESULTS}/features/{w.source}/{'test' if w.source == 'real' else 'train'}.parquet"
+        generated=lambda w: features(
+            CONFIG.distributions[w.distribution].encoder,
+            w.source,
+            "test" if w.source == "real" else "train",
         ),
+        reference=rules.measure_reference.output.reference,
     output:
-        metrics=f"{RESULTS}/distribution/{{source}}.parquet",
+        metrics=f"{RESULTS}/distribution/{{distribution}}/{{source}}.json",
     log:
-        f"{RESULTS}/logs/measure_distribution/{{source}}.log",
+        f"{RESULTS}/logs/measure_distribution/{{distribution}}/{{source}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/measure_distribution/{{source}}.tsv"
+        f"{RESULTS}/benchmarks/measure_distribution/{{distribution}}/{{source}}.tsv"
     conda:
         ENVIRONMENT
+    threads: distribution_threads
     resources:
-        **needs(mem_mb=4000, minutes=120),
+        **needs(mem_mb=6000, minutes=120, gpu=1, cpus=distribution_threads),
     params:
-        samples=TRANSFER.distribution_samples,
-        neighbours=TRANSFER.neighbours,
+        options=lambda w: distribution_options(w.distribution),
+        # Real test images may be fewer; their numbers say so.
+        few=lambda w: (
+            "--few --at-most"
+            if w.source == "real"
+            else "--few" if CONFIG.distributions[w.distribution].few else ""
+        ),
         seed=CONFIG.seed,
-        encoder=f"real-{TRANSFER.encoder}-{ENCODER.classifier}",
-        about=lambda w: as_json(CONFIG.about_source(w.source)),
-        view=ENCODER.view,
+        about=lambda w: as_json(CONFIG.about_distribution(w.distribution, w.source)),
         code=code_digest("measure_distribution"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/measure_distribution.py --real {input.real} --other {input.other}"
-        " --source {wildcards.source} --about {params.about:q} --encoder {params.encoder}"
-        " --view {params.view} --samples {params.samples} --neighbours {params.neighbours}"
-        " --seed {params.seed} --metrics {output.metrics} --log {log}"
+        "python $SYNTHGAP_SCRIPTS/measure_distribution.py --real {input.real}"
+        " --generated {input.generated} --reference {input.reference} {params.options}"
+        " {params.few} --gpus {resources.gpu} --seed {params.seed} --about {params.about:q}"
+        " --output {output.metrics} --log {log}"
+
+
+SCORER_MODELS = {name: scorer_models(name) for name in CONFIG.scorers}
+SCORER_FILES = {
+    name: [file for path in scorer.local_models.values() for file in files_of(path)]
+    for name, scorer in CONFIG.scorers.items()
+}
+SCORER_CODE = {
+    name: code_digest("measure_alignment", *scorer_modules(scorer.options()))
+    for name, scorer in CONFIG.scorers.items()
+}
+
+
+def scorer_threads(w):
+    return CONFIG.scorers[w.scorer].threads
+
+
+rule measure_alignment:
+    input:
+        images=lambda w: shards(w.synthetic, "train"),
+        models=lambda w: list(SCORER_MODELS[w.scorer].values()),
+        files=lambda w: SCORER_FILES[w.scorer],
+    output:
+        metrics=f"{RESULTS}/alignment/{{scorer}}/{{synthetic}}.json",
+        scores=f"{RESULTS}/alignment/{{scorer}}/{{synthetic}}.parquet",
+    log:
+        f"{RESULTS}/logs/measure_alignment/{{scorer}}/{{synthetic}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_alignment/{{scorer}}/{{synthetic}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: scorer_threads
+    resources:
+        **needs(mem_mb=16000, minutes=240, gpu=1, cpus=scorer_threads),
+    params:
+        scorer=lambda w: as_json(CONFIG.scorers[w.scorer].options()),
+        models=lambda w: [f"{role}={path}" for role, path in SCORER_MODELS[w.scorer].items()],
+        samples=(
+            f"--samples {CONFIG.alignment.samples}"
+            if CONFIG.alignment and CONFIG.alignment.samples
+            else ""
+        ),
+        threads=scorer_threads,
+        seed=CONFIG.seed,
+        about=lambda w: as_json(CONFIG.about_images("alignment", w.synthetic)),
+        code=lambda w: SCORER_CODE[w.scorer],
+    shell:
+        "python $SYNTHGAP_SCRIPTS/measure_alignment.py --images {input.images}"
+        " --scorer {params.scorer:q} --model {params.models} {params.samples}"
+        " --threads {params.threads} --gpus {resources.gpu} --seed {params.seed}"
+        " --about {params.about:q} --scratch $SYNTHGAP_SCRATCH/"
+        "measure_alignment/{wildcards.scorer}/{wildcards.synthetic}"
+        " --scores {output.scores} --output {output.metrics} --log {log}"
+
+
+def replication_options():
+    """What of images, networks and numbers is asked for."""
+    chosen = CONFIG.replication
+    if not chosen:
+        return ""
+    given = chosen.model_dump(exclude={"metrics", "weights"}, exclude_none=True)
+    words = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
+    return " ".join([f"--metrics {' '.join(chosen.metrics)}", *words])
+
+
+def replication_weights():
+    chosen = CONFIG.replication
+    if not chosen or "lpips" not in chosen.metrics:
+        return []
+    return chosen.weights or f"{DOWNLOADED_FILES}/{chosen.weight_file.name}"
+
+
+rule measure_replication:
+    input:
+        real=shards("real", "train"),
+        # The control: how near real test images, which were not trained on, come.
+        generated=lambda w: shards(w.source, "test" if w.source == "real" else "train"),
+        weights=replication_weights(),
+    output:
+        metrics=f"{RESULTS}/replication/{{source}}.json",
+        nearest=f"{RESULTS}/replication/{{source}}.parquet",
+    log:
+        f"{RESULTS}/logs/measure_replication/{{source}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_replication/{{source}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: CONFIG.replication.threads if CONFIG.replication else 1
+    resources:
+        **needs(
+            mem_mb=8000,
+            minutes=240,
+            gpu=1,
+            cpus=CONFIG.replication.threads if CONFIG.replication else 1,
+        ),
+    params:
+        options=replication_options(),
+        weights=lambda w, input: f"--weights {input.weights}" if input.weights else "",
+        seed=CONFIG.seed,
+        about=lambda w: as_json(CONFIG.about_images("replication", w.source)),
+        code=code_digest("measure_replication"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/measure_replication.py --real {input.real}"
+        " --generated {input.generated} {params.options} {params.weights}"
+        " --gpus {resources.gpu} --seed {params.seed} --about {params.about:q}"
+        " --scratch $SYNTHGAP_SCRATCH/measure_replication/{wildcards.source}"
+        " --nearest {output.nearest} --output {output.metrics} --log {log}"
 
 
 rule measure_spectrum:
@@ -80,7 +240,7 @@ rule measure_spectrum:
     resources:
         **needs(mem_mb=4000, minutes=120),
     params:
-        samples=TRANSFER.distribution_samples,
+        samples=TRANSFER.spectrum_samples,
         seed=CONFIG.seed,
         about=lambda w: as_json(CONFIG.about_source(w.source)),
         code=code_digest("measure_spectrum"),
@@ -122,7 +282,7 @@ rule collect_metrics:
     input:
         transfer=transfer_predictions(),
         distinguish=distinguish_predictions(),
-        distributions=distributions(),
+        measures=measures(),
         spectra=spectra(),
         captions=rules.measure_captions.output.metrics if CAPTIONED else [],
     output:
@@ -142,7 +302,7 @@ rule collect_metrics:
         code=code_digest("collect_metrics"),
     shell:
         "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
-        " --distinguish {input.distinguish} --distributions {input.distributions}"
+        " --distinguish {input.distinguish} --measures {input.measures}"
         " --spectra {input.spectra} --captions {input.captions}"
         " --probes {params.probes:q} --sources {params.sources:q}"
         " --seed {params.seed} --metrics {output.metrics} --log {log}"

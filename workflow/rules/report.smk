@@ -15,9 +15,13 @@ rule plot_figure:
     resources:
         **needs(mem_mb=2000, minutes=30),
     params:
+        distribution=lambda w: (
+            f"--distribution {CONFIG.shown_distribution}" if w.figure == "density_coverage" else ""
+        ),
         code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
+        " {params.distribution}"
         " --figure {output.figure} --log {log}"
 
 
@@ -89,9 +93,12 @@ rule write_report:
     params:
         config=as_json(CONFIG),
         captioner=as_json(CONFIG.captioner.options()),
+        distribution=(
+            f"--distribution {CONFIG.shown_distribution}" if CONFIG.shown_distribution else ""
+        ),
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --sheets {input.sheets} --caption-sample {input.captions}"
-        " --captioner {params.captioner:q} --config {params.config:q}"
+        " {params.distribution} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --log {log}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthgap.atomic import atomic_path
 from synthgap.job import command, input_path, json_object, log, output_path, run
 from synthgap.metrics.intervals import bootstrap_accuracy_over_seeds
+from synthgap.metrics.measures import read_measures
 from synthgap.metrics.table import Row, rows, to_table
 
 Run = tuple[str, str, str]  # data set, view, classifier
@@ -22,7 +23,7 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--transfer", type=input_path, nargs="+", required=True)
     parser.add_argument("--distinguish", type=input_path, nargs="+", required=True)
-    parser.add_argument("--distributions", type=input_path, nargs="+", required=True)
+    parser.add_argument("--measures", type=input_path, nargs="*", default=[], help="JSON files")
     parser.add_argument("--spectra", type=input_path, nargs="+", required=True)
     parser.add_argument("--captions", type=input_path, nargs="*", default=[])
     parser.add_argument("--probes", type=json_object, required=True, help="view, classifier, seeds")
@@ -65,11 +66,31 @@ def main(args: argparse.Namespace) -> None:
                 "architecture": classifier,
             }
             found += accuracy(correct, where, args.sources.get(second, {}), args.seed)
-    for path in [*args.distributions, *args.spectra, *args.captions]:
+    for path in [*args.spectra, *args.captions]:
         found += rows(pq.read_table(path))
+    for path in args.measures:
+        found += measured(path)
     with atomic_path(args.metrics) as part:
         pq.write_table(to_table(found), part)
     log.info("%d numbers", len(found))
+
+
+def measured(path: Path) -> list[Row]:
+    """Return the numbers in a file of measures, with what is said of all of them."""
+    measures, about = read_measures(path)
+    settings = about.pop("settings", {})
+    return [
+        Row(
+            metric=measure.metric,
+            value=measure.value,
+            ci_low=measure.low,
+            ci_high=measure.high,
+            n=measure.n,
+            settings=settings | measure.settings,
+            **about,
+        )
+        for measure in measures
+    ]
 
 
 def read_predictions(paths: list[Path]) -> dict[Run, dict[int, pa.Table]]:

@@ -1,73 +1,104 @@
-"""Measure how a source's images lie among real training images.
+"""Measure how generated images lie among real ones, in the features of one encoder.
 
-Density, coverage, precision and recall (Naeem et al. 2020), on features of one encoder. Both
-sides give the same number of images to every comparison, as these metrics depend on it.
+Works on anybody's features: parquet files with a `key` and a fixed-length `features` column, as
+extract_features writes them. The output's plain names (density, coverage, precision, recall...) are
+those of its numbers; `measures` holds the same with variant, interval and number of items.
+
+  python workflow/scripts/measure_distribution.py --real A.parquet --generated B.parquet \\
+      --output metrics.json --k 5 --distance euclidean
 """
 
 import argparse
-from pathlib import Path
+import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from synthgap.atomic import atomic_path
-from synthgap.errors import UserError
+from synthgap.data.features import Features, count_rows, require_same_encoder
+from synthgap.devices import limit_threads, take_device
 from synthgap.job import command, input_path, json_object, log, output_path, run
-from synthgap.metrics.neighbours import measure
-from synthgap.metrics.table import Row, to_table
+from synthgap.metrics.distribution import count_repeated, measure_distribution
+from synthgap.metrics.measures import write_measures
+from synthgap.metrics.reference import FAMILIES, Reference
 
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--real", type=input_path, required=True, help="features, training split")
-    parser.add_argument("--other", type=input_path, required=True, help="features of the source")
-    parser.add_argument("--source", required=True)
-    parser.add_argument("--about", type=json_object, required=True, help="the source's facts")
-    parser.add_argument("--encoder", required=True)
-    parser.add_argument("--view", required=True)
-    parser.add_argument("--samples", type=int, required=True, help="images of each side")
-    parser.add_argument("--neighbours", type=int, required=True, help="k")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--metrics", type=output_path, required=True)
+    parser.add_argument("--real", type=input_path, nargs="+", required=True, help="features")
+    parser.add_argument("--generated", type=input_path, nargs="+", required=True, help="features")
+    parser.add_argument("--metrics", nargs="+", choices=FAMILIES, default=["prdc"])
+    parser.add_argument("--samples", type=int, help="the first of each side; all if left out")
+    parser.add_argument("--at-most", action="store_true", help="`--samples` if there are so many")
+    parser.add_argument("--k", type=int, default=5, help="neighbours that a ball reaches to")
+    parser.add_argument("--distance", choices=["euclidean", "cosine"], default="euclidean")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
+    parser.add_argument("--reference", type=input_path, help="of measure_reference, saves time")
+    parser.add_argument("--few", action="store_true", help="allow FID of fewer than 50 000 images")
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
+    parser.add_argument("--about", type=json_object, default={}, help="to be said of all numbers")
+    parser.add_argument("--output", type=output_path, required=True, help=".json")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    real, other = (read_features(path, args.samples) for path in (args.real, args.other))
-    found = measure(real, other, k=args.neighbours, seed=args.seed)
-    for metric in found:
-        log.info("%s %.4f [%.4f, %.4f]", metric.metric, metric.value, metric.low, metric.high)
-    rows = [
-        Row(
-            study="transfer",
-            metric=metric.metric,
-            value=metric.value,
-            ci_low=metric.low,
-            ci_high=metric.high,
-            n=metric.n,
-            train_source="real",
-            test_source=args.source,
-            view=args.view,
-            encoder=args.encoder,
-            settings=args.about | {"samples": args.samples},
+    device = take_device(args.gpus)
+    limit_threads(args.threads)
+    started = time.monotonic()
+    wanted = args.samples
+    if args.at_most and wanted is not None:
+        wanted = min(wanted, count_rows(args.generated))
+    with Features(args.real, args.samples) as real, Features(args.generated, wanted) as fake:
+        require_same_encoder(real, fake)
+        if repeated := count_repeated(real.values, fake.values):
+            log.warning(
+                "warning: %d of %d generated images have the features of a real one. Where images "
+                "are on both sides, density and coverage mean nothing",
+                repeated,
+                len(fake.values),
+            )
+        if args.distance == "cosine" and (off := lengths_off_one(real.values, fake.values)):
+            log.info("the cosine distance takes features at unit length; theirs are %s", off)
+        given = {"k": args.k, "distance": args.distance}
+        reference = None
+        if args.reference:
+            reference = Reference.load(args.reference, real.values, **given)
+        found = measure_distribution(
+            real.values,
+            fake.values,
+            args.metrics,
+            **given,
+            reference=reference,
+            real_classes=real.class_indices,
+            fake_classes=fake.class_indices,
+            class_names=fake.class_names,
+            encoder_family=(fake.identity or {}).get("family", ""),
+            few=args.few,
+            seed=args.seed,
+            device=device,
         )
-        for metric in found
-    ]
-    with atomic_path(args.metrics) as part:
-        pq.write_table(to_table(rows), part)
+        sizes = {"real_images": len(real.values), "generated_images": len(fake.values)}
+        facts = {
+            "repeated_images": repeated,
+            "encoder": fake.identity,
+            "device": device,
+            "seconds": round(time.monotonic() - started, 2),
+        }
+    for m in found:
+        if m.name:
+            log.info("%s %.4f [%.4f, %.4f]", m.metric, m.value, m.low, m.high)
+    found = [replace(m, settings={**m.settings, **sizes}) for m in found]
+    write_measures(args.output, found, args.about, facts)
 
 
-def read_features(path: Path, samples: int) -> NDArray[np.float32]:
-    """Return the first `samples` features; manifests are interleaved, so classes are even."""
-    features = pq.read_table(path, columns=["feature"])["feature"].combine_chunks()
-    if len(features) < samples:
-        raise UserError(
-            f"{path} has {len(features)} images and studies.transfer.distribution_samples asks "
-            f"for {samples}; lower it"
-        )
-    values: NDArray[np.float32] = features.flatten().to_numpy().reshape(len(features), -1)
-    return values[:samples]
+def lengths_off_one(*sides: NDArray[Any]) -> str:
+    """Return the range of the lengths of some features, or "" where all are 1."""
+    lengths = np.concatenate([np.linalg.norm(side[:1000].astype(float), axis=1) for side in sides])
+    if np.allclose(lengths, 1, atol=1e-3):
+        return ""
+    return f"{lengths.min():.3g} to {lengths.max():.3g}"
 
 
 if __name__ == "__main__":

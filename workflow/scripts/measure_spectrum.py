@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     if len(manifest) < args.samples:
         raise UserError(
             f"{args.manifest} has {len(manifest)} images and "
-            f"studies.transfer.distribution_samples asks for {args.samples}; lower it"
+            f"studies.transfer.spectrum_samples asks for {args.samples}; lower it"
         )
     powers = []
     with Progress(args.samples, "images") as progress:

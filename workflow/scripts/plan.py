@@ -24,11 +24,16 @@ from synthgap.planning.plan import Plan, wall_hours
 from synthgap.planning.rows import Measured, Row
 from synthgap.prompts import sample_seed
 
+DOWNLOADS = {"download_file", "download_model"}
 # Which part of a benchmark file's path names the row of the plan that it belongs to.
 NAMED_BY = {
     "train_generator": 0,
     "train_classifier": 2,
     "evaluate_classifier": 2,
+    "extract_features": 0,
+    "measure_reference": 0,
+    "measure_distribution": 0,
+    "measure_alignment": 0,
 }
 
 
@@ -80,6 +85,9 @@ def measure(
 ) -> tuple[dict[tuple[str, str], Measured], int]:
     """Return what finished jobs say of their stage, and the number of shards that do not count."""
     found = {key: measure_jobs(hours) for key, hours in job_hours(config, results).items()}
+    for file in config.weight_files:
+        path = Path(config.downloads_folder, "files", file)
+        found["download_file", file] = Measured({"": int(path.exists())})
     for model in config.hub_models.values():
         facts = Path(config.downloads_folder, f"{model.name}.json")
         found["download_model", model.label] = Measured({"": int(facts.exists())})
@@ -113,10 +121,9 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
     """Return the hours of finished jobs, by stage and what, from Snakemake's benchmark files."""
     one_row = {
         "prepare_real": "real",
-        "extract_features": config.studies.transfer.encoder,
-        "measure_distribution": "transfer",
         "measure_spectrum": "transfer",
         "measure_captions": "transfer",
+        "measure_replication": "transfer",
     }
     hours: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in (results / "benchmarks").rglob("*.tsv"):
@@ -187,14 +194,14 @@ def render(rows: list[Row], gpus: int) -> str:
     notes = [
         f"  {row.what}: {row.note}"
         for row in rows
-        if row.note and (row.stage != "download_model" or "gated" in row.note)
+        if row.note and (row.stage not in DOWNLOADS or "gated" in row.note)
     ]
     devices: dict[str, float] = defaultdict(float)
     for row in rows:
         if row.on_gpu:
             devices[row.device] += row.hours or 0.0
     shares = ", ".join(f"{hours:,.1f} on {device}" for device, hours in devices.items())
-    downloads = [row for row in rows if row.stage == "download_model" and not row.done]
+    downloads = [row for row in rows if row.stage in DOWNLOADS and not row.done]
     unknown = [f"{row.stage} {row.what}" for row in rows if row.hours is None]
     sums = [
         f"{sum(row.jobs for row in rows):,} jobs of the stages above, "
@@ -202,7 +209,7 @@ def render(rows: list[Row], gpus: int) -> str:
         f"{sum(devices.values()):,.1f} GPU hours left" + (f" ({shares})" if shares else ""),
         f"{wall_hours(rows, gpus):,.1f} hours on {gpus} GPUs at once (`gpus` in the config)",
         f"{sum(row.hours or 0 for row in rows if row.device == 'cpu'):,.1f} hours of CPU jobs left",
-        f"{sum(row.gb or 0 for row in rows if row.stage != 'download_model'):,.1f} GB of images",
+        f"{sum(row.gb or 0 for row in rows if row.stage not in DOWNLOADS):,.1f} GB of images",
         f"models to download: {len(downloads)}, {sum(row.gb or 0 for row in downloads):,.1f} GB"
         + (", some of unknown size" if any(row.gb is None for row in downloads) else ""),
     ]
@@ -223,7 +230,7 @@ def render(rows: list[Row], gpus: int) -> str:
 
 def line(row: Row) -> tuple[str | int, ...]:
     """Return the cells of a row: empty where nothing belongs, `?` for what is not known."""
-    if row.stage == "download_model":
+    if row.stage in DOWNLOADS:
         return (row.stage, row.what, row.jobs, row.done, *[""] * 6, number(row.gb, 1))
     return (
         row.stage, row.what, row.jobs, row.done, number(row.images), row.device or "?",

@@ -13,13 +13,15 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--metrics", type=input_path, required=True)
     parser.add_argument("--name", required=True, help="a module of synthgap.figures")
+    parser.add_argument("--distribution", help="of the config's, where a figure shows one")
     parser.add_argument("--figure", type=output_path, required=True, help="SVG to write")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     figure = importlib.import_module(f"synthgap.figures.{args.name}")
-    write_text(args.figure, svg(figure.draw(read(args.metrics))))
+    chosen = {"distribution": args.distribution} if args.distribution else {}
+    write_text(args.figure, svg(figure.draw(read(args.metrics), **chosen)))
 
 
 if __name__ == "__main__":

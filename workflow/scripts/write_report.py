@@ -38,6 +38,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
     parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
     parser.add_argument("--captioner", type=json_object, default={}, help="as it was asked")
+    parser.add_argument("--distribution", help="of the config's, for the main table")
     parser.add_argument("--config", type=json_object, required=True, help="the whole config")
     parser.add_argument("--report", type=output_path, required=True)
     return parser
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
         # Not by its metadata: where the library comes by PYTHONPATH only, it has none.
         "versions": {"synthgap": __version__}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "distribution": args.distribution,
         "caption_prompt": args.captioner.get("prompt", ""),
         "commands": ["make demo", "snakemake report", "snakemake --forcerun write_report report"],
     }

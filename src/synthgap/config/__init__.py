@@ -10,8 +10,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from synthgap.config.captioners import AttributesCaptioner, Captioner
+from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
+from synthgap.config.metrics import Alignment, Distribution
+from synthgap.config.replication import Replication
+from synthgap.config.scorers import Scorer
 from synthgap.config.sections import (
     SPLITS,
     Classifier,
@@ -31,6 +35,7 @@ from synthgap.config.sections import (
 from synthgap.config.views import DepthView, View, check_view
 from synthgap.errors import UserError, suggest
 from synthgap.hub import HubModel
+from synthgap.weights import WeightFile
 
 # What of a generator shapes an image; the rest says where it comes from and when it is given up.
 CALL_OPTIONS = {
@@ -76,6 +81,10 @@ class Config(Section):
     composites: list[Pattern] = []
     views: dict[Name, View] = {}
     classifiers: dict[Name, Classifier] = Field(min_length=1)
+    encoders: dict[Name, Encoder] = {}
+    distributions: dict[Name, Distribution] = {}
+    alignment: Alignment | None = None
+    replication: Replication | None = None
     studies: Studies
 
     @property
@@ -108,6 +117,23 @@ class Config(Section):
             day = released.timetuple().tm_yday - 0.5
             x, x_name = round(released.year + day / 366, 4), "release date"
         return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+
+    def about_images(self, study: str, source: str) -> dict[str, Any]:
+        """Return what the metrics table says of all numbers of a source's images themselves."""
+        settings = self.about_source(source)
+        return {"study": study, "test_source": source, "view": "rgb", "settings": settings}
+
+    def about_distribution(self, name: str, source: str) -> dict[str, Any]:
+        """Return what the metrics table says of all numbers of a distribution and a source."""
+        distribution = self.distributions[name]
+        return {
+            "study": "transfer",
+            "train_source": "real",
+            "test_source": source,
+            "view": self.encoders[distribution.encoder].view,
+            "encoder": distribution.encoder,
+            "settings": self.about_source(source) | {"distribution": name},
+        }
 
     def about_probes(self) -> dict[str, Any]:
         """Return the probes of study `transfer`, each with the options of its view."""
@@ -142,10 +168,28 @@ class Config(Section):
         return ["real", *(s for s, (name, kind) in found if name in generators and kind == first)]
 
     @property
+    def shown_distribution(self) -> str | None:
+        """The distribution that figure and main table show, if any has density and coverage."""
+        found = [name for name, one in self.distributions.items() if "prdc" in one.metrics]
+        return self.studies.transfer.distribution or next(iter(found), None)
+
+    @property
+    def used_encoders(self) -> dict[str, Encoder]:
+        """The encoders that a distribution is measured with."""
+        used = {distribution.encoder for distribution in self.distributions.values()}
+        return {name: encoder for name, encoder in self.encoders.items() if name in used}
+
+    @property
+    def scorers(self) -> dict[str, Scorer]:
+        """What images are scored by."""
+        return self.alignment.scorers if self.alignment else {}
+
+    @property
     def used_views(self) -> set[str]:
-        """The views that a study trains and tests in."""
+        """The views that something is trained, tested or measured in."""
         probes = self.studies.transfer.probes.values()
-        return {probe.view for probe in probes} | {self.studies.distinguish.view}
+        views = {probe.view for probe in probes} | {self.studies.distinguish.view}
+        return views | {encoder.view for encoder in self.used_encoders.values()}
 
     def resolved(self, name: str) -> Generator:
         """Return a generator with all its settings, those of its preset included."""
@@ -166,7 +210,18 @@ class Config(Section):
         found += [view.hub_model for view in self.depth_views.values()]
         if self.captioned:
             found.append(self.captioner.hub_model)
+        found += [encoder.hub_model for encoder in self.used_encoders.values()]
+        found += [model for scorer in self.scorers.values() for model in scorer.hub_models.values()]
         return {model.name: model for model in found if model}
+
+    @cached_property
+    def weight_files(self) -> dict[str, WeightFile]:
+        """All weights that are single files to be downloaded, by file name."""
+        found = [encoder.weight_file for encoder in self.used_encoders.values()]
+        found += [file for scorer in self.scorers.values() for file in scorer.weight_files.values()]
+        if self.replication:
+            found.append(self.replication.weight_file)
+        return {file.name: file for file in found if file}
 
     @cached_property
     def captioned(self) -> list[str]:
@@ -222,6 +277,25 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _metrics(self) -> Self:
+        """Check encoders and what they are used for."""
+        for name, encoder in self.encoders.items():
+            _refer(f"encoders.{name}.view", encoder.view, ["rgb", *self.views])
+            if isinstance(encoder, ClassifierEncoder):
+                _refer(f"encoders.{name}.classifier", encoder.classifier, self.classifiers)
+        for name, distribution in self.distributions.items():
+            _refer(f"distributions.{name}.encoder", distribution.encoder, self.encoders)
+            if distribution.neighbours >= distribution.samples:
+                raise ValueError(f"distributions.{name}: neighbours must be below samples")
+        if (shown := self.studies.transfer.distribution) is not None:
+            _refer("studies.transfer.distribution", shown, self.distributions)
+            if "prdc" not in self.distributions[shown].metrics:
+                raise ValueError(
+                    f"studies.transfer.distribution: `{shown}` has no `prdc` among its metrics"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _captions(self) -> Self:
         if self.captioner.composites and not self.composites:
             raise ValueError("captioner.composites: there are none; name patterns in `composites`")
@@ -246,8 +320,6 @@ class Config(Section):
                     f"studies.distinguish.images_per_class.{split}: {wanted[split]} is more than "
                     f"the {made} of synthetic.samples_per_class"
                 )
-        if self.studies.transfer.neighbours >= self.studies.transfer.distribution_samples:
-            raise ValueError("studies.transfer: neighbours must be below distribution_samples")
 
 
 def _refer(key: str, value: str, known: Any) -> None:

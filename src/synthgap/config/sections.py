@@ -164,17 +164,17 @@ class Transfer(Section):
     """Paper A: train on one side, test on the other."""
 
     probes: dict[Name, Probe] = Field(description="`rgb` is required: figures relate to it")
-    encoder: Name = Field("rgb", description="the probe whose Real classifier encodes features")
-    distribution_samples: Annotated[int, Field(ge=10)] = Field(
-        500, description="images a source for density, coverage, precision and recall"
+    spectrum_samples: Annotated[int, Field(ge=10)] = Field(
+        500, description="images a source for the power spectrum"
     )
-    neighbours: Count = Field(5, description="k of density, coverage, precision and recall")
+    distribution: Name | None = Field(
+        None, description="one of `distributions`, for figure and table; the first if left out"
+    )
 
     @model_validator(mode="after")
     def _has_rgb(self) -> Self:
-        for name in ("rgb", self.encoder):
-            if name not in self.probes:
-                raise ValueError(f"probe `{name}` is missing from `probes`")
+        if "rgb" not in self.probes:
+            raise ValueError("probe `rgb` is missing from `probes`")
         return self
 
 

@@ -29,10 +29,23 @@ def load(kinds: dict[str, str], folder: Path, dtype: torch.dtype, device: str) -
         kind = config.get("model_type")
         if kind not in kinds:
             raise UserError(f"{folder} holds a model `{kind}`, not {' or '.join(kinds)}")
+        given = {"config": _image_tower(config)} if kind == "clip" else {}
         model, report = getattr(transformers, kinds[kind]).from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
+            folder, **given, dtype=dtype, use_safetensors=True, output_loading_info=True, **local
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded as {' or '.join(kinds)}: {error}") from error
     missing_weights(folder, list(report["missing_keys"]))
     return model.to(device).eval()
+
+
+def _image_tower(config: dict[str, Any]) -> Any:
+    """Return the configuration of a whole CLIP's image tower.
+
+    The embedding's width is told of the whole; the tower's own entry for it may have been left out
+    or be the default.
+    """
+    whole = transformers.CLIPConfig.from_dict(config)
+    tower = whole.vision_config
+    tower.projection_dim = whole.projection_dim
+    return tower

@@ -23,8 +23,6 @@ PROBES = {
 }
 PROMPTS = {"classname": "class-name prompts", "caption": "caption prompts"}
 
-_VARIANT = re.compile(r"^(?:density|coverage|precision|recall)_(k\d+_\w+)$")
-
 BySource = Mapping[str, Row]
 
 
@@ -131,32 +129,25 @@ def probes(rows: Iterable[Row]) -> list[str]:
     return sorted(found, key=probe_order)
 
 
-def distribution(
-    rows: Iterable[Row], name: str, *, variant: str | None = None, encoder: str | None = None
-) -> BySource:
+def distribution(rows: Iterable[Row], metric: str, *, name: str | None = None) -> BySource:
     """Density, coverage, precision or recall by test source; `real`: real test against real train.
 
     Args:
-        name: one of `DISTRIBUTION`.
-        variant: such as "k5_euclidean"; needed when the table holds several.
-        encoder: whose features; needed when the table holds several.
+        metric: one of `DISTRIBUTION`.
+        name: of the config's `distributions`; needed when the table holds several.
 
     Raises:
-        UserError: several rows for one source: name the variant or the encoder.
+        UserError: several rows for one source: name the distribution.
     """
-    chosen = []
-    for row in rows:
-        match = _VARIANT.match(row.metric)
-        if (
-            match
-            and row.study == "transfer"
-            and row.metric.startswith(f"{name}_")
-            and row.train_source == REAL
-            and row.seed is None
-            and variant in (None, match[1])
-            and encoder in (None, row.encoder)
-        ):
-            chosen.append(row)
+    chosen = [
+        row
+        for row in rows
+        if row.study == "transfer"
+        and re.match(rf"{metric}_k\d+_", row.metric)
+        and row.train_source == REAL
+        and row.seed is None
+        and name in (None, row.settings.get("distribution"))
+    ]
     return _by_source(chosen, "test_source")
 
 

@@ -17,8 +17,7 @@ def draw(
     table: Any,
     *,
     architecture: str | None = None,
-    variant: str | None = None,
-    encoder: str | None = None,
+    distribution: str | None = None,
 ) -> Figure:
     """Density (x) against coverage (y); colour is Synth->Real accuracy, shape the prompts.
 
@@ -27,7 +26,8 @@ def draw(
 
     Args:
         table: the metrics table.
-        architecture, variant, encoder: which rows, when the table holds several ("k5_euclidean").
+        architecture: which rows, when the table holds several.
+        distribution: the same, of the config's `distributions`.
 
     Raises:
         UserError: density, coverage or accuracy of a source, or the real reference, is missing or
@@ -38,8 +38,8 @@ def draw(
     data.require_sources(sources)
     names = [s.name for s in sources]
     kinds = data.prompt_kinds(sources)
-    density = data.distribution(rows, "density", variant=variant, encoder=encoder)
-    coverage = data.distribution(rows, "coverage", variant=variant, encoder=encoder)
+    density = data.distribution(rows, "density", name=distribution)
+    coverage = data.distribution(rows, "coverage", name=distribution)
     accuracy = data.synth_to_real(rows, architecture=architecture)
     data.require("density", density, [data.REAL, *names])
     data.require("coverage", coverage, [data.REAL, *names])

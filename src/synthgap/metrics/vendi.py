@@ -7,7 +7,7 @@ it grows with the number of images: only sets of the same size can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,15 @@ def vendi_score(values: NDArray[Any]) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
+def about_class(index: int, names: Mapping[int, str]) -> dict[str, Any]:
+    """What settings say of a class; names alone may repeat, as ImageNet's `crane` does."""
+    return {"class": names.get(index, str(index)), "class_index": index}
+
+
 def measure_vendi(
     values: NDArray[Any],
     class_indices: NDArray[np.integer[Any]],
-    class_names: Sequence[str],
+    class_names: Mapping[int, str],
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -54,7 +59,7 @@ def measure_vendi(
     """
     classes, counts = np.unique(class_indices, return_counts=True)
     if counts.min() < 20:
-        name = class_names[int(classes[counts.argmin()])]
+        name = about_class(int(classes[counts.argmin()]), class_names)["class"]
         raise UserError(f"Vendi score: {counts.min()} images of {name}; 20 a class are needed")
     fewest = int(counts.min())
     found = []
@@ -66,7 +71,7 @@ def measure_vendi(
         left_out = [vendi_score(rows[groups != group]) for group in np.unique(groups)]
         interval = jackknife(score, left_out)
         low = max(1.0, interval.low)
-        settings = {"class": class_names[int(index)]}
+        settings = about_class(int(index), class_names)
         metric = f"vendi_of_class_cosine_n{fewest}"
         found.append(Measure(metric, score, fewest, low, interval.high, settings))
     scores = np.asarray([measure.value for measure in found])

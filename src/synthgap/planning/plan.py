@@ -6,6 +6,7 @@ from typing import Any
 
 from synthgap.config import SPLITS, Config
 from synthgap.config.captioners import caption_models
+from synthgap.config.encoders import encoder_models
 from synthgap.config.generators import Generator, presets
 from synthgap.config.views import depth_models
 from synthgap.planning.captions import caption_rows
@@ -55,6 +56,10 @@ class Plan:
 
     def _models(self) -> Iterator[Row]:
         about = self._about_downloads()
+        for file in self.config.weight_files.values():
+            size, note = about.get(file.name, (None, "size unknown"))
+            done = self._found("download_file", file.name).done.get("", 0)
+            yield Row("download_file", file.name, 1, done, hours=0.0, gb=size, note=note)
         for model in self.config.hub_models.values():
             size, note = about.get(model.name, (None, "size unknown: no preset"))
             done = self._found("download_model", model.label).done.get("", 0)
@@ -87,6 +92,18 @@ class Plan:
             if view.hub_model and view.model in depth_models():
                 depth = depth_models()[view.model]
                 known[view.hub_model.name] = (depth.download_gb, depth.license)
+        for name, encoder in self.config.used_encoders.items():
+            built_in = encoder_models().get(getattr(encoder, "model", name))
+            for part in (encoder.hub_model, encoder.weight_file):
+                if part and built_in:
+                    known[part.name] = (built_in.download_gb, built_in.license)
+        for scorer in self.config.scorers.values():
+            if scorer.model is None:
+                # Of several parts the first is by far the largest.
+                parts = [*scorer.hub_models.values(), *scorer.weight_files.values()]
+                sizes = [scorer.known.download_gb, *[0.0] * len(parts)]
+                for part, size in zip(parts, sizes, strict=False):
+                    known.setdefault(part.name, (size, scorer.known.license))
         return known
 
     def _images(self) -> Iterator[Row]:
@@ -152,11 +169,24 @@ class Plan:
                 row = self._figured(row, known, speed, seen and seen / speed / 3600, longest)
             yield row
             yield self._jobs("evaluate_classifier", name, len(images))
-        yield self._jobs("extract_features", transfer.encoder, len(self.sources) + 1)
-        yield self._jobs("measure_distribution", "transfer", len(self.sources))
+        yield from self._distributions()
         yield self._jobs("measure_spectrum", "transfer", len(self.sources))
         if self.config.captioned:
             yield self._jobs("measure_captions", "transfer", 1)
+
+    def _distributions(self) -> Iterator[Row]:
+        config = self.config
+        for name, encoder in config.used_encoders.items():
+            parts = [("real", "train"), ("real", "test"), *((s, "train") for s in config.sources)]
+            shards = sum(config.shards_of(source, encoder.view)[split] for source, split in parts)
+            yield self._jobs("extract_features", name, shards)
+        for name in config.distributions:
+            yield self._jobs("measure_reference", name, 1)
+            yield self._jobs("measure_distribution", name, len(self.sources))
+        for name in config.scorers:
+            yield self._jobs("measure_alignment", name, len(config.sources))
+        if config.replication:
+            yield self._jobs("measure_replication", "transfer", len(self.sources))
 
     def _generation(self, source: str) -> Row:
         config, name = self.config, self.config.sources[source][0]

@@ -19,6 +19,7 @@ from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 from synthgap.report.answer import answer
 from synthgap.report.captions import captions
+from synthgap.report.measures import groups
 
 # Figure name (its module's) -> title, caption. The order is that of the page.
 CAPTIONS = {
@@ -98,6 +99,7 @@ class Column:
     note: str
     rows: BySource
     percent: bool = True
+    digits: int = 2
 
 
 def render(
@@ -115,7 +117,7 @@ def render(
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `caption_prompt` (the text that a captioner was asked
-            with), and `architecture`, `variant` or `encoder` where the table holds several (see
+            with), and `architecture` or `distribution` where the table holds several (see
             `synthgap.figures.data`).
         caption_sample: images with captions, see `synthgap.report.captions`; shown where the
             table has numbers of captions.
@@ -145,6 +147,7 @@ def render(
         real_name=data.REAL,
         main=main,
         probes=_probe_columns(rows, architecture),
+        groups=groups(rows),
         figures=_figures(figures),
         sheets=[{**sheet, "uri": _data_uri("image/png", sheet["png_bytes"])} for sheet in sheets],
         captions=captions(rows, caption_sample, context.get("caption_prompt", "")),
@@ -165,9 +168,7 @@ def _main_columns(rows: list[Row], accuracy: BySource, context: Mapping[str, Any
         ),
     ]
     for name in data.DISTRIBUTION:
-        found = data.distribution(
-            rows, name, variant=context.get("variant"), encoder=context.get("encoder")
-        )
+        found = data.distribution(rows, name, name=context.get("distribution"))
         columns.append(
             Column(name.capitalize(), _variant_note(found), found, percent=name != "density")
         )
@@ -258,12 +259,12 @@ def _number(row: Row, percent: bool = True, digits: int = 2) -> str:
     return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%" if percent else f"{row.value:,.{digits}f}"
 
 
-def _limits(row: Row, percent: bool = True) -> str:
+def _limits(row: Row, percent: bool = True, digits: int = 2) -> str:
     if row.ci_low is None or row.ci_high is None:
         return ""
     if percent:
         return f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
-    return f"{row.ci_low:,.2f} – {row.ci_high:,.2f}"
+    return f"{row.ci_low:,.{digits}f} – {row.ci_high:,.{digits}f}"
 
 
 def _points(fraction: float) -> str:

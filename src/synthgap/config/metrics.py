@@ -1,0 +1,36 @@
+"""What is measured of images besides training classifiers on them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from synthgap.config.scorers import Scorer
+from synthgap.config.sections import Count, Name, Section
+
+
+class Distribution(Section):
+    """How each source's images lie among real ones, in the features of one encoder."""
+
+    encoder: Name = Field(description="one of `encoders`")
+    samples: Annotated[int, Field(ge=10)] = Field(
+        description="images of each side; metrics of different numbers cannot be compared"
+    )
+    metrics: list[Literal["prdc", "frechet", "kernel", "vendi"]] = Field(
+        ["prdc"],
+        min_length=1,
+        description="`prdc`: precision, recall, density, coverage; `frechet`: FID and its like; "
+        "`kernel`: KID and its like; `vendi`: diversity within classes",
+    )
+    neighbours: Count = Field(5, description="k of density, coverage, precision and recall")
+    distance: Literal["euclidean", "cosine"] = Field("euclidean", description="of `prdc`")
+    few: bool = Field(
+        False, description="allow a Fréchet distance of fewer than 50 000 images; named after them"
+    )
+    threads: Count = Field(4, description="CPU threads; fixed, as it can move last digits")
+
+
+class Alignment(Section):
+    """How well generated images follow their prompts, and how people would like them."""
+
+    scorers: dict[Name, Scorer] = Field(min_length=1, description="by a name of your choice")
+    samples: Count | None = Field(None, description="images a source; all if left out")

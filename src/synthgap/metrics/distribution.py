@@ -1,0 +1,117 @@
+"""How generated images lie among real ones, in the features of one encoder: all metrics of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgap.errors import UserError
+from synthgap.metrics.distances import Distance, slices
+from synthgap.metrics.frechet import Normal, measure_frechet
+from synthgap.metrics.intervals import bootstrap_mean
+from synthgap.metrics.kernel_distance import measure_kernel_distance
+from synthgap.metrics.measures import Measure
+from synthgap.metrics.neighbours import PRDC, measure_prdc, prdc
+from synthgap.metrics.reference import Family, Reference
+from synthgap.metrics.vendi import about_class, measure_vendi
+
+log = logging.getLogger("synthgap")
+
+# What Fréchet and kernel distance are called, of the features of an encoder's family.
+NAMES = {"inception": ("fid", "kid"), "dinov2": ("fd_dinov2", "kd_dinov2")}
+
+
+def measure_distribution(
+    real: NDArray[Any],
+    fake: NDArray[Any],
+    families: Collection[Family],
+    *,
+    k: int = 5,
+    distance: Distance = "euclidean",
+    reference: Reference | None = None,
+    real_classes: NDArray[np.integer[Any]] | None = None,
+    fake_classes: NDArray[np.integer[Any]] | None = None,
+    class_names: Mapping[int, str] | None = None,
+    encoder_family: str = "",
+    few: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+) -> list[Measure]:
+    """All metrics of some families, with 95 % intervals.
+
+    - `prdc`: density, coverage, precision, recall; coverage of each class where they are known.
+    - `frechet`: Fréchet distance (FID of Inception's features).
+    - `kernel`: kernel distance (KID), from all pairs.
+    - `vendi`: Vendi score within classes, of the generated images alone.
+
+    Args:
+        real, fake: (n, d) and (m, d) features, in memory or mapped from a file.
+        reference: of the real features, with the same k and distance; computed where None.
+        real_classes, fake_classes: class of each row, by its index.
+        class_names: of these indices; the indices themselves where None.
+        encoder_family: what the numbers are named after, see `NAMES`.
+        few: allow a Fréchet distance of fewer images than 50 000.
+
+    Raises:
+        UserError: no family, or features that a family has no use for; see its own function.
+    """
+    names = class_names or {}
+    if not families:
+        raise UserError("no metrics were asked for")
+    reference = reference or Reference.of(real, families, k=k, distance=distance, device=device)
+    frechet, kernel = NAMES.get(encoder_family, ("fd", "kd"))
+    found: list[Measure] = []
+    if "prdc" in families:
+        result = prdc(real, fake, k=k, distance=distance, real_radii=reference.radii, device=device)
+        found += measure_prdc(result, distance, seed=seed)
+        if real_classes is not None:
+            found += coverage_of_classes(result, distance, real_classes, names, seed=seed)
+    if "frechet" in families:
+        assert reference.mean is not None
+        assert reference.covariance is not None
+        normal = Normal(reference.mean, reference.covariance)
+        found.append(measure_frechet(normal, len(real), fake, name=frechet, few=few, seed=seed))
+    if "kernel" in families:
+        found.append(
+            measure_kernel_distance(
+                real, fake, name=kernel, real_kernel=reference.kernel, seed=seed, device=device
+            )
+        )
+    if "vendi" in families:
+        if fake_classes is None:
+            raise UserError("Vendi score: the generated features have no `class_index` column")
+        found += measure_vendi(fake, fake_classes, names, seed=seed)
+    return found
+
+
+def coverage_of_classes(
+    result: PRDC,
+    distance: Distance,
+    real_classes: NDArray[np.integer[Any]],
+    class_names: Mapping[int, str],
+    *,
+    seed: int = 0,
+) -> list[Measure]:
+    """Coverage of each class's real images, by generated images of any class: which collapsed?"""
+    found = []
+    for index in np.unique(real_classes):
+        covered = result.real_is_covered[real_classes == index]
+        value, low, high = bootstrap_mean(covered, seed=seed)
+        metric = f"coverage_of_class_k{result.k}_{distance}"
+        settings = about_class(int(index), class_names)
+        found.append(Measure(metric, value, len(covered), low, high, settings))
+    return found
+
+
+def count_repeated(real: NDArray[Any], fake: NDArray[Any]) -> int:
+    """How many generated rows equal a real row in every number.
+
+    Density and coverage are meaningless where the same images are on both sides: a real image's
+    distance to itself is zero, and it covers itself.
+    """
+    known = {hash(row.tobytes()) for rows in slices(len(real), 4096) for row in real[rows]}
+    return sum(hash(r.tobytes()) in known for rows in slices(len(fake), 4096) for r in fake[rows])
