@@ -21,6 +21,7 @@ include: "workflow/rules/generators.smk"
 include: "workflow/rules/composites.smk"
 include: "workflow/rules/views.smk"
 include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/compositional.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
@@ -72,6 +73,12 @@ rule distinguish:
     """Study C: can classifiers tell real from generated images?"""
     input:
         distinguish_predictions(),
+
+
+rule compositional:
+    """GenEval and DPG-Bench, where the config names them (docs/compositional.md)."""
+    input:
+        compositional_measures(),
 
 
 rule figures:

@@ -277,7 +277,7 @@ def test_a_mistake_is_told_in_one_line(job, tmp_path):
     _, spec, model = job
     with ShardWriter(tmp_path / "none.tar", "png") as shard:
         shard.add_failed(Sample("a", 0, "c"), "unreadable")
-    with pytest.raises(UserError, match=r"none\.tar: no readable images"):
+    with pytest.raises(UserError, match="there are no features to write"):
         extract(([tmp_path / "none.tar"], spec, model), tmp_path / "f.parquet")
     with ShardWriter(tmp_path / "bad.tar", "png") as shard:
         shard.add_encoded(Sample("a", 0, "c"), b"\x89PNG no")

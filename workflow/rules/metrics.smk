@@ -282,7 +282,7 @@ rule collect_metrics:
     input:
         transfer=transfer_predictions(),
         distinguish=distinguish_predictions(),
-        measures=measures(),
+        measures=[*measures(), *compositional_measures()],
         spectra=spectra(),
         captions=rules.measure_captions.output.metrics if CAPTIONED else [],
     output:

@@ -1,4 +1,4 @@
-"""Write the features that an encoder sees in each image of some shards.
+"""Write the features that an encoder sees in each image of some shards, other tars or folders.
 
 Killed and started again it goes on after the last chunk in its cache, and ends in the same bytes.
 Features are as the encoder gives them: not normalised, not centred.
@@ -6,17 +6,21 @@ Features are as the encoder gives them: not normalised, not centred.
 
 import argparse
 import hashlib
+import importlib
+import itertools
 import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from synthgap.atomic import write_text
-from synthgap.data.features import FeatureCache, FeatureWriter, Values, stored
+from synthgap.data.encoded import is_shard, read_encoded
+from synthgap.data.features import UNKNOWN_CLASS, FeatureCache, FeatureWriter, Values, stored
 from synthgap.data.images import decode
 from synthgap.data.shards import Sample, count_readable, read_shard
 from synthgap.devices import take_device
@@ -33,8 +37,10 @@ CHUNK = 256
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--images", type=input_path, nargs="+", required=True, help="shards")
-    parser.add_argument("--encoder", type=json_object, required=True, help="an encoder's options")
+    parser.add_argument("--images", type=input_path, nargs="+", required=True, help="tars, folders")
+    parser.add_argument(
+        "--encoder", type=encoder, required=True, help="options as JSON, or a built-in name"
+    )
     parser.add_argument("--model", type=input_path, required=True, help="its folder or file")
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
@@ -46,14 +52,12 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    total = count_readable(args.images)
-    if not total:
-        raise UserError(f"{args.images[0]}: no readable images; features need one or more")
+    total = count_readable([path for path in args.images if is_shard(path)])
     device = take_device(args.gpus)
     torch.set_num_threads(args.threads)
     encoder = make_encoder(args.encoder, model=args.model, device=device)
     store = args.encoder.get("store", "float32")
-    cache, cached = None, 0
+    cache, cached, done = None, 0, 0
     if args.cache:
         # Code shapes features as weights do.
         code = code_digest("extract_features", *modules_of(args.encoder))
@@ -70,6 +74,7 @@ def main(args: argparse.Namespace) -> None:
         for chunk in ahead(args.images, encoder, cache, pool):
             keys = [sample.key for sample in chunk.samples]
             classes = [(sample.class_index, sample.class_name) for sample in chunk.samples]
+            done += len(keys)
             if chunk.known is not None:
                 writer.write(keys, classes, chunk.digests, chunk.known)
                 cached += len(keys)
@@ -81,11 +86,11 @@ def main(args: argparse.Namespace) -> None:
                     cache.put(chunk.digests, features)
             progress.update(len(keys))
         if cached:
-            log.info("%d of %d images were in the cache", cached, total)
+            log.info("%d of %d images were in the cache", cached, done)
         told = facts(
             args,
             time.monotonic() - started,
-            total,
+            done,
             device,
             cached=cached,
             identity=encoder.identity,
@@ -110,7 +115,7 @@ def ahead(
     """Yield the chunks of some shards, each when the next one's images are being decoded."""
     waiting = None
     for tar in tars:
-        for samples, contents in read_shard(tar, CHUNK):
+        for samples, contents in chunks_of(tar):
             chunk = Chunk(samples, [hashlib.sha256(content).hexdigest() for content in contents])
             chunk.known = cache.get(chunk.digests) if cache else None
             if chunk.known is None:
@@ -123,6 +128,30 @@ def ahead(
             waiting = chunk
     if waiting:
         yield waiting
+
+
+def chunks_of(path: Path) -> Iterator[tuple[list[Sample], list[bytes]]]:
+    """Yield the images of a path, a chunk at a time; only shards know of classes."""
+    if is_shard(path):
+        yield from read_shard(path, CHUNK)
+        return
+    found = read_encoded(path)
+    while chunk := list(itertools.islice(found, CHUNK)):
+        samples = [Sample(key, UNKNOWN_CLASS, "") for key, _, _ in chunk]
+        yield samples, [content for _, _, content in chunk]
+
+
+def encoder(text: str) -> dict[str, Any]:
+    """Option type: an encoder's options as JSON, or the name of a built-in one."""
+    if text.lstrip().startswith("{"):
+        return json_object(text)
+    # By a computed name, as a list of names is no code that shapes features.
+    section = importlib.import_module("synthgap.config.encoders").PretrainedEncoder
+    try:
+        options: dict[str, Any] = section(kind="pretrained", model=text).options()
+    except ValueError as error:
+        raise UserError(f"--encoder {text}: {error.errors()[0]['msg']}") from error  # type: ignore[attr-defined]
+    return options
 
 
 def prepared(tar: Path, sample: Sample, content: bytes, encoder: Encoder) -> Images:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from synthgap.config.captioners import AttributesCaptioner, Captioner
+from synthgap.config.compositional import Compositional
 from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
@@ -85,6 +86,7 @@ class Config(Section):
     distributions: dict[Name, Distribution] = {}
     alignment: Alignment | None = None
     replication: Replication | None = None
+    compositional: Compositional | None = None
     studies: Studies
 
     @property
@@ -287,6 +289,11 @@ class Config(Section):
             _refer(f"distributions.{name}.encoder", distribution.encoder, self.encoders)
             if distribution.neighbours >= distribution.samples:
                 raise ValueError(f"distributions.{name}: neighbours must be below samples")
+        for name, benchmark in (
+            self.compositional.benchmarks if self.compositional else {}
+        ).items():
+            for generator in benchmark.generators or ():
+                _refer(f"compositional.{name}.generators", generator, self.generators)
         if (shown := self.studies.transfer.distribution) is not None:
             _refer("studies.transfer.distribution", shown, self.distributions)
             if "prdc" not in self.distributions[shown].metrics:

@@ -33,6 +33,8 @@ log = logging.getLogger("synthgap")
 Values = NDArray[np.floating[Any]]
 
 STORES = ("float32", "float16")
+# Of images without one, as in other people's folders.
+UNKNOWN_CLASS = -1
 IDENTITY = b"encoder"
 LISTED = 3
 ROWS_AT_ONCE = 1024
@@ -67,7 +69,9 @@ class FeatureWriter:
         refuse_infinite(self.path, keys, features)
         columns = {
             "key": pa.array(keys, pa.string()),
-            "class_index": pa.array([index for index, _ in classes], pa.int32()),
+            "class_index": pa.array(
+                [None if index == UNKNOWN_CLASS else index for index, _ in classes], pa.int32()
+            ),
             "class_name": pa.array([name for _, name in classes], pa.string()),
             "sha256": pa.array(digests, pa.string()),
             "features": pa.FixedSizeListArray.from_arrays(

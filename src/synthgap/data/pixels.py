@@ -5,18 +5,15 @@ They come from tars (shards of this workflow, or any others) and from folders, i
 
 import hashlib
 import itertools
-import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from synthgap.data.encoded import read_encoded
 from synthgap.data.images import decode
-from synthgap.data.real import IMAGE_SUFFIXES
-from synthgap.data.shards import read_shard
 from synthgap.errors import UserError
 from synthgap.progress import Progress
 
@@ -61,7 +58,7 @@ def gather_pixels(paths: Sequence[Path], file: Path, limit: int | None = None) -
     shape: tuple[int, ...] | None = None
     keys: list[str] = []
     digests: list[bytes] = []
-    every = itertools.chain.from_iterable(map(_encoded, paths))
+    every = itertools.chain.from_iterable(map(read_encoded, paths))
     with file.open("wb") as out, Progress(limit or 0, "images read") as progress:
         for key, where, content in itertools.islice(every, limit):
             try:
@@ -85,29 +82,3 @@ def gather_pixels(paths: Sequence[Path], file: Path, limit: int | None = None) -
         raise UserError(f"{named}: {len(keys)} images, and {limit} are asked for; lower that")
     images = np.memmap(file, np.uint8, "r", shape=(len(keys), *shape))
     return Pixels(images, keys, digests)
-
-
-def _encoded(path: Path) -> Iterator[tuple[str, Path, bytes]]:
-    """Yield key, file and content of each image of a tar or folder."""
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES:
-                yield file.relative_to(path).with_suffix("").as_posix(), file, file.read_bytes()
-    elif path.with_suffix(".parquet").exists():
-        try:
-            for samples, contents in read_shard(path):
-                for sample, content in zip(samples, contents, strict=True):
-                    yield sample.key, path, content
-        except pa.ArrowException as error:
-            raise UserError(f"{path.with_suffix('.parquet')} is damaged: {error}") from error
-    else:
-        try:
-            with tarfile.open(path) as tar:
-                for member in tar:
-                    name = Path(member.name)
-                    if name.suffix.lower() in IMAGE_SUFFIXES and (
-                        opened := tar.extractfile(member)
-                    ):
-                        yield name.with_suffix("").as_posix(), path, opened.read()
-        except tarfile.TarError as error:
-            raise UserError(f"{path} is no tar, or damaged: {error}") from error

@@ -9,8 +9,10 @@ from synthgap.config.captioners import caption_models
 from synthgap.config.encoders import encoder_models
 from synthgap.config.generators import Generator, presets
 from synthgap.config.views import depth_models
+from synthgap.hub import HubModel
 from synthgap.planning.captions import caption_rows
 from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
+from synthgap.weights import WeightFile
 
 # Below, starting up outweighs the work; above, much is lost when a job dies.
 SHORT_JOB, LONG_JOB = 5 / 60, 1.0
@@ -100,10 +102,13 @@ class Plan:
         for scorer in self.config.scorers.values():
             if scorer.model is None:
                 # Of several parts the first is by far the largest.
-                parts = [*scorer.hub_models.values(), *scorer.weight_files.values()]
+                parts: list[HubModel | WeightFile] = [
+                    *scorer.hub_models.values(),
+                    *scorer.weight_files.values(),
+                ]
                 sizes = [scorer.known.download_gb, *[0.0] * len(parts)]
-                for part, size in zip(parts, sizes, strict=False):
-                    known.setdefault(part.name, (size, scorer.known.license))
+                for one, size in zip(parts, sizes, strict=False):
+                    known.setdefault(one.name, (size, scorer.known.license))
         return known
 
     def _images(self) -> Iterator[Row]:

@@ -29,6 +29,11 @@ TITLES = {
     "lpips": ("LPIPS to the nearest training image ↑", False),
     "ssim": ("SSIM with the nearest training image ↓", False),
 }
+STUDIES = {
+    "alignment": "Images with their prompts",
+    "replication": "Replication",
+    "text-to-image": "Compositional benchmarks",
+}
 _OF_CLASS = re.compile(r"coverage_of_class_")
 _LISTED = 3
 
@@ -49,6 +54,8 @@ class Group:
     """A table of the section; `collapsed` lists each source's classes that are covered least."""
 
     title: str
+    names: list[str]
+    """of what was measured, a row each"""
     columns: list[MeasureColumn]
     collapsed: dict[str, list[Row]]
 
@@ -69,7 +76,7 @@ def _title(row: Row) -> str | None:
         seen = "images" if row.view == "rgb" else f"images in the view {row.view},"
         text = f"{called}{seen} as the encoder {row.encoder} sees them"
         return text[:1].upper() + text[1:]
-    return {"alignment": "Images with their prompts", "replication": "Replication"}.get(row.study)
+    return STUDIES.get(row.study)
 
 
 def _group(title: str, rows: list[Row]) -> Group:
@@ -86,7 +93,10 @@ def _group(title: str, rows: list[Row]) -> Group:
         if source != REAL
     }
     made = [_column(metric, by_source) for metric, by_source in columns.items()]
-    return Group(title, sorted(made, key=_order), least)
+    names = {name for column in made for name in column.rows}
+    return Group(
+        title, sorted(names, key=lambda n: (n != REAL, n)), sorted(made, key=_order), least
+    )
 
 
 def _column(metric: str, rows: dict[str, Row]) -> MeasureColumn:
