@@ -150,7 +150,8 @@ def encoder(text: str) -> dict[str, Any]:
     try:
         options: dict[str, Any] = section(kind="pretrained", model=text).options()
     except ValueError as error:
-        raise UserError(f"--encoder {text}: {error.errors()[0]['msg']}") from error  # type: ignore[attr-defined]
+        [problem, *_] = error.errors()  # type: ignore[attr-defined]
+        raise UserError(f"--encoder: {problem['msg'].removeprefix('Value error, ')}") from error
     return options
 
 
