@@ -15,6 +15,7 @@ if not workflow.overwrite_configfiles:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/machine.smk"
+include: "workflow/rules/measures.smk"
 include: "workflow/rules/real.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/generators.smk"

@@ -140,11 +140,9 @@ def test_collecting_takes_them(tmp_path, shards, monkeypatch):
     monkeypatch.setattr(collect_metrics, "read_predictions", lambda paths: {})
     words = ["--transfer", tmp_path, "--distinguish", tmp_path, "--seed", 0, "--probes", "{}"]
     words += ["--sources", json.dumps({}), "--metrics", tmp_path / "all.parquet"]
-    parts = {name: tmp_path / f"{name}.parquet" for name in ("distributions", "spectra")}
     table = read(tmp_path / "metrics.parquet")
-    for name, path in parts.items():
-        pq.write_table(table.slice(0, 0), path)
-        words += [f"--{name}", path]
+    pq.write_table(table.slice(0, 0), tmp_path / "spectra.parquet")
+    words += ["--spectra", tmp_path / "spectra.parquet"]
     for captions, expected in ([tmp_path / "metrics.parquet"], found), ([], []):
         given = list(map(str, [*words, "--captions", *captions]))
         collect_metrics.main(collect_metrics.options().parse_args(given))

@@ -188,68 +188,6 @@ def distinguish_predictions():
     ]
 
 
-def encoder_model(name):
-    """The weights of an encoder: a classifier of this workflow, a downloaded or given model."""
-    encoder = CONFIG.encoders[name]
-    if encoder.kind == "classifier":
-        path = CLASSIFIER.format(
-            dataset="real", view=encoder.view, classifier=encoder.classifier, seed=encoder.seed
-        )
-        return f"{path}.safetensors"
-    if encoder.weight_file:
-        return f"{DOWNLOADED_FILES}/{encoder.weight_file.name}"
-    return model_folder(encoder)
-
-
-def encoder_files(name):
-    encoder = CONFIG.encoders[name]
-    if encoder.kind == "classifier" or encoder.weight_file:
-        return []
-    return model_files(encoder)
-
-
-def encoder_threads(w):
-    encoder = CONFIG.encoders[w.encoder]
-    if encoder.kind == "classifier":
-        return CONFIG.classifiers[encoder.classifier].threads
-    return encoder.threads
-
-
-def features(encoder, source, split):
-    """The features of all images of a source's split, a file a shard."""
-    tars = shards(source, split, CONFIG.encoders[encoder].view)
-    folder = f"{RESULTS}/features/{encoder}/{source}/{split}"
-    return [f"{folder}/{Path(tar).stem}.parquet" for tar in tars]
-
-
-def scorer_models(name):
-    """The folders and files of a scorer, by role."""
-    scorer = CONFIG.scorers[name]
-    folders = {role: f"{CONFIG.downloads_folder}/{m.name}" for role, m in scorer.hub_models.items()}
-    files = {role: f"{DOWNLOADED_FILES}/{f.name}" for role, f in scorer.weight_files.items()}
-    local = {role: str(path) for role, path in scorer.local_models.items()}
-    return dict(sorted({**folders, **files, **local}.items()))
-
-
-def measures():
-    """The files of numbers that were measured of images themselves."""
-    scores = [
-        f"{RESULTS}/alignment/{scorer}/{source}.json"
-        for scorer in CONFIG.scorers
-        for source in CONFIG.sources
-    ]
-    nearest = [f"{RESULTS}/replication/{source}.json" for source in ["real", *CONFIG.sources]]
-    return [*distributions(), *scores, *(nearest if CONFIG.replication else [])]
-
-
-def distributions():
-    return [
-        f"{RESULTS}/distribution/{name}/{source}.json"
-        for name in CONFIG.distributions
-        for source in ["real", *CONFIG.sources]
-    ]
-
-
 def spectra():
     return [f"{RESULTS}/spectrum/{source}.parquet" for source in ["real", *CONFIG.sources]]
 

@@ -1,73 +1,9 @@
 # GenEval and DPG-Bench: their images, laid out, looked at in environments of their own, scored.
 
-BENCHMARKS = CONFIG.compositional.benchmarks if CONFIG.compositional else {}
-BENCHMARK_ENVIRONMENTS = {
-    "geneval": f"{workflow.basedir}/envs/geneval.yaml",
-    "dpg-bench": f"{workflow.basedir}/envs/dpg-bench.yaml",
-}
-COMPOSITIONAL = f"{RESULTS}/compositional/{{benchmark}}/{{generator}}"
-
 
 wildcard_constraints:
     benchmark=any_of(BENCHMARKS) or "-",
     generator=any_of(CONFIG.generators),
-
-
-def benchmark_generators(benchmark):
-    return BENCHMARKS[benchmark].generators or list(CONFIG.generators)
-
-
-def compositional_measures():
-    """The files of all scores."""
-    return [
-        COMPOSITIONAL.format(benchmark=benchmark, generator=generator) + "/metrics.json"
-        for benchmark in BENCHMARKS
-        for generator in benchmark_generators(benchmark)
-    ]
-
-
-def benchmark_images(w):
-    folder = COMPOSITIONAL.format(benchmark=w.benchmark, generator=w.generator)
-    return [f"{folder}/images/{i:05d}.tar" for i in range(BENCHMARKS[w.benchmark].shards)]
-
-
-def benchmark_generator_options(w):
-    """A generator's options, but images as it renders them, and nothing lost to a codec."""
-    size = BENCHMARKS[w.benchmark].image_size or CONFIG.resolved(w.generator).image_size
-    options = CONFIG.generator_options(w.generator)
-    return as_json(options | {"stored_size": size, "image_format": "png"})
-
-
-def benchmark_file(option):
-    """An input that a benchmark's section names, if it does."""
-
-    def path(w):
-        return getattr(BENCHMARKS[w.benchmark], option, None) or []
-
-    return path
-
-
-def benchmark_option(flag, name):
-    """`--flag PATH` for an input that may not be there."""
-
-    def option(w, input):
-        return f"{flag} {input[name]}" if input[name] else ""
-
-    return option
-
-
-def few(w):
-    return "--few" if BENCHMARKS[w.benchmark].few else ""
-
-
-def about_benchmark(w):
-    return as_json(
-        {
-            "study": "text-to-image",
-            "test_source": f"{w.generator}-{w.benchmark}",
-            "settings": {"generator": w.generator, "benchmark": w.benchmark},
-        }
-    )
 
 
 rule write_benchmark_prompts:

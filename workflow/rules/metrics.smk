@@ -46,18 +46,6 @@ rule extract_features:
         " --log {log}"
 
 
-def distribution_options(name):
-    one = CONFIG.distributions[name]
-    return (
-        f"--metrics {' '.join(one.metrics)} --samples {one.samples} --k {one.neighbours}"
-        f" --distance {one.distance} --threads {one.threads}"
-    )
-
-
-def distribution_threads(w):
-    return CONFIG.distributions[w.distribution].threads
-
-
 rule measure_reference:
     input:
         real=lambda w: features(CONFIG.distributions[w.distribution].encoder, "real", "train"),
@@ -130,10 +118,6 @@ SCORER_CODE = {
 }
 
 
-def scorer_threads(w):
-    return CONFIG.scorers[w.scorer].threads
-
-
 rule measure_alignment:
     input:
         images=lambda w: shards(w.synthetic, "train"),
@@ -170,23 +154,6 @@ rule measure_alignment:
         " --about {params.about:q} --scratch $SYNTHGAP_SCRATCH/"
         "measure_alignment/{wildcards.scorer}/{wildcards.synthetic}"
         " --scores {output.scores} --output {output.metrics} --log {log}"
-
-
-def replication_options():
-    """What of images, networks and numbers is asked for."""
-    chosen = CONFIG.replication
-    if not chosen:
-        return ""
-    given = chosen.model_dump(exclude={"metrics", "weights"}, exclude_none=True)
-    words = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
-    return " ".join([f"--metrics {' '.join(chosen.metrics)}", *words])
-
-
-def replication_weights():
-    chosen = CONFIG.replication
-    if not chosen or "lpips" not in chosen.metrics:
-        return []
-    return chosen.weights or f"{DOWNLOADED_FILES}/{chosen.weight_file.name}"
 
 
 rule measure_replication:
