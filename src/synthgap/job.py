@@ -73,10 +73,29 @@ def output_path(text: str) -> OutputPath:
 
 def json_object(text: str) -> dict[str, Any]:
     """Option type: a JSON object, as the rules pass nested settings."""
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"not JSON: {text} ({error})") from error
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"not a JSON object: {text}")
+        raise UserError(f"not a JSON object: {text}")
     return value
+
+
+def count(text: str) -> int:
+    """Option type: a number of things, 1 or more."""
+    return _whole(text, 1)
+
+
+def seed(text: str) -> int:
+    """Option type: a seed, 0 or more."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of {least} or more")
+    return int(text)
 
 
 def command(description: str | None) -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ import extract_features
 import tiny_encoders
 from synthgap.classifiers.architectures import build_seeded
 from synthgap.classifiers.evaluation import save
+from synthgap.data.encoded import is_shard
 from synthgap.data.features import FeatureCache, Features, FeatureWriter, stored, write_features
 from synthgap.data.shards import Sample, ShardWriter, tar_members
 from synthgap.encoders import make_encoder
@@ -60,8 +61,8 @@ def test_shards_become_one_array_in_order(tmp_path, store):
         assert len(features) == 2500
     with Features([first, second], samples=1700, folder=tmp_path / "raw") as features:
         np.testing.assert_array_equal(features.values, values[:1700])
-        assert len(list((tmp_path / "raw").iterdir())) == 1
-    assert not list((tmp_path / "raw").iterdir())
+        # Mapped, but without a name that a kill would leave behind.
+        assert not list((tmp_path / "raw").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,20 @@ def test_a_mistake_is_told_in_one_line(job, tmp_path):
         extract(([tmp_path / "none.tar"], spec, model), tmp_path / "f.parquet")
     with ShardWriter(tmp_path / "bad.tar", "png") as shard:
         shard.add_encoded(Sample("a", 0, "c"), b"\x89PNG no")
-    with pytest.raises(UserError, match=r"bad\.tar is damaged: a is no image"):
+    with pytest.raises(UserError, match=r"bad\.tar: a is damaged, or no image"):
         extract(([tmp_path / "bad.tar"], spec, model), tmp_path / "f.parquet")
     assert not (tmp_path / "f.parquet").exists()
+
+
+def test_a_shard_keeps_its_own_rows(tmp_path):
+    tar = tmp_path / "00000.tar"
+    with ShardWriter(tar, "png") as shard:
+        shard.add(Sample("a", 0, "owl"), np.zeros((8, 8, 3), np.uint8))
+    words = ["--images", tar, "--features", tar.with_suffix(".parquet"), "--model", tmp_path]
+    words += ["--encoder", '{"family": "classifier"}', "--threads", 1]
+    with pytest.raises(UserError, match="is where a shard has its own rows"):
+        extract_features.main(extract_features.options().parse_args(list(map(str, words))))
+    assert is_shard(tar)
+    # Features beside somebody's tar make it no shard of ours.
+    write_features(tmp_path / "b.parquet", ["k"], [(0, "owl")], ["d"], np.ones((1, 2), "f4"), {})
+    assert not is_shard(tmp_path / "b.tar")

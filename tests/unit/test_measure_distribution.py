@@ -79,6 +79,10 @@ def test_all_families_with_the_real_side_computed_before(files, tmp_path):
         measure(*files, *chosen[:-4], "--samples", 50, "--few", "--reference", reference)
     with pytest.raises(UserError, match="is of other real features"):
         measure(files[1], files[0], *chosen, "--few", "--reference", reference)
+    words[words.index("--metrics") : words.index("--k")] = ["--metrics", "prdc"]
+    measure_reference.main(measure_reference.options().parse_args(words))
+    with pytest.raises(UserError, match="has nothing for frechet, kernel; make it anew"):
+        measure(*files, *chosen, "--few", "--reference", reference)
 
 
 def test_the_control_takes_what_there_is(files):
@@ -104,6 +108,8 @@ def test_the_same_images_on_both_sides_are_warned_of(files, caplog):
         ({"values": np.zeros((30, 8), np.float32)}, ["--distance", "cosine"], "row 0 is zero"),
         ({}, ["--metrics", "frechet"], "fid: 60 images are fewer than the 50000"),
         ({"n": 12}, ["--metrics", "kernel"], "20 generated rows are needed"),
+        ({"n": 12}, ["--metrics", "frechet", "--few"], "20 generated rows are needed"),
+        ({"n": 30}, ["--metrics", "vendi"], "15 images of owl; 20 a class are needed"),
     ],
 )
 def test_bad_input_is_told_in_one_line(files, change, more, message):

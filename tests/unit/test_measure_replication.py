@@ -218,7 +218,7 @@ def test_bad_input_is_told_in_a_line(monkeypatch, shards, weights, tmp_path):
     with pytest.raises(UserError, match=r"bad\.png is damaged: image bad"):
         run(monkeypatch, [small], [small], *ssim_only)
     (tmp_path / "bad.tar").write_bytes(b"no tar" * 1000)
-    with pytest.raises(UserError, match="is no tar, or damaged"):
+    with pytest.raises(UserError, match="is no folder, no tar, or damaged"):
         run(monkeypatch, [tmp_path / "bad.tar"], generated, *ssim_only)
     with real[1].open("ab") as file:
         file.truncate(5000)

@@ -4,7 +4,9 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
+from synthgap.config import metrics as config
 from synthgap.errors import UserError
+from synthgap.metrics import frechet, vendi
 from synthgap.metrics.frechet import Normal, measure_frechet, moments, random_groups
 from synthgap.metrics.kernel_distance import kid_subsets, mean_kernel, measure_kernel_distance
 from synthgap.metrics.vendi import measure_vendi, vendi_score
@@ -76,6 +78,11 @@ def test_the_jackknife_tells_the_spread_over_samples():
     spread = np.std([measure.value for measure in found])
     half = np.mean([(measure.high - measure.low) / 2 for measure in found])
     assert 1.2 * spread < half < 4 * spread  # t of 9 degrees of freedom: 2.26
+
+
+def test_the_config_knows_what_metrics_need():
+    assert config.CONVENTIONAL == frechet.CONVENTIONAL
+    assert config.LEAST_IMAGES == vendi.LEAST == 2 * frechet.GROUPS
 
 
 def test_few_images_are_refused_unless_asked_for():

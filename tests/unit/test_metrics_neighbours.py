@@ -208,6 +208,31 @@ def test_search_by_chunks_finds_what_a_comparison_does(shape):
         assert torch.equal(values[i, j], v)
 
 
+@pytest.mark.parametrize("scale", [1e-22, 1e19, 1e20, 1e-29])
+def test_where_float32_loses_squares_it_decides_as_the_reference_does(scale):
+    rng = np.random.default_rng(0)
+    real, fake = (scale * rng.normal(size=(n, 3)).astype(np.float32) for n in (90, 80))
+    real, fake = real.astype(np.float32), fake.astype(np.float32)
+
+    def distances(a, b):
+        squares = np.square(a[:, None].astype(float) - b[None]).sum(axis=-1)
+        with np.errstate(over="ignore"):
+            return np.sqrt(squares.astype(np.float32))
+
+    radii = np.sort(distances(real, real), axis=1)[:, 5]
+    expected = (distances(real, fake) < radii[:, None]).sum(axis=0)
+    for block in (16, None):
+        np.testing.assert_array_equal(prdc(real, fake, block=block).fake_in_real, expected)
+
+
+def test_autocast_does_not_reach_the_products():
+    real, fake = clouds(n=400, m=300, d=64)
+    expected = prdc(real, fake)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = prdc(real, fake)
+    np.testing.assert_array_equal(got.fake_in_real, expected.fake_in_real)
+
+
 def test_radii_can_be_computed_once():
     real, fake = clouds()
     radii = squared_radii(real, k=4)
@@ -256,6 +281,8 @@ def test_nothing_covered_is_not_called_certain():
         (lambda r, f: (r[0], f, {}), "matrix"),
         (lambda r, f: (r, np.where(f > 2, np.nan, f), {}), "not finite"),
         (lambda r, f: (r * 1e200, f, {}), "too large"),
+        (lambda r, f: (r * 1e-160, f, {}), "too small"),
+        (lambda r, f: (Points("real", r), f, {"distance": "cosine"}), "of the distance euclidean"),
         (lambda r, f: (r, 0 * f, {"distance": "cosine"}), "zero"),
         (lambda r, f: (r, f, {"distance": "manhattan"}), "unknown distance"),
         (lambda r, f: (r, f, {"k": 0}), "at least 1"),

@@ -27,6 +27,9 @@ def server():
                 return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
+            if start:
+                end = len(CONTENT)
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
             self.end_headers()
             whole = len(self.server.ranges) > 1
             self.wfile.write(CONTENT[start : None if whole else 2000])
@@ -71,3 +74,5 @@ def test_what_is_not_there_is_said(tmp_path, server):
     nobody = WeightFile("w.pth", "http://127.0.0.1:9/w.pth")
     with pytest.raises(UserError, match="no connection for http://127"):
         download_file(nobody, tmp_path / "w.pth", pause_seconds=0)
+    with pytest.raises(UserError, match="is no address to download from"):
+        download_file(WeightFile("w.pth", "ftp://host/w.pth"), tmp_path / "w.pth")

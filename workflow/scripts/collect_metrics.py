@@ -69,16 +69,16 @@ def main(args: argparse.Namespace) -> None:
     for path in [*args.spectra, *args.captions]:
         found += rows(pq.read_table(path))
     for path in args.measures:
-        found += measured(path)
+        found += measured(path, args.sources)
     with atomic_path(args.metrics) as part:
         pq.write_table(to_table(found), part)
     log.info("%d numbers", len(found))
 
 
-def measured(path: Path) -> list[Row]:
+def measured(path: Path, sources: dict[str, Any]) -> list[Row]:
     """Return the numbers in a file of measures, with what is said of all of them."""
     measures, about = read_measures(path)
-    settings = about.pop("settings", {})
+    settings = sources.get(about.get("test_source", ""), {}) | about.pop("settings", {})
     return [
         Row(
             metric=measure.metric,

@@ -28,7 +28,7 @@ from synthgap.digest import code_digest
 from synthgap.encoders import Encoder, Images, make_encoder, modules_of
 from synthgap.errors import UserError
 from synthgap.hub import origin
-from synthgap.job import command, facts, input_path, json_object, log, output_path, run
+from synthgap.job import command, count, facts, input_path, json_object, log, output_path, run
 from synthgap.progress import Progress
 
 # Images a chunk: what is in memory (twice), what a kill costs at most, and a file of the cache.
@@ -42,7 +42,7 @@ def options() -> argparse.ArgumentParser:
         "--encoder", type=encoder, required=True, help="options as JSON, or a built-in name"
     )
     parser.add_argument("--model", type=input_path, required=True, help="its folder or file")
-    parser.add_argument("--threads", type=int, required=True, help="CPU threads")
+    parser.add_argument("--threads", type=count, required=True, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--cache", type=Path, help="folder of features by content, kept for others")
     parser.add_argument(
@@ -52,6 +52,12 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    for path in args.images:
+        if args.features.resolve() == path.with_suffix(".parquet").resolve():
+            raise UserError(
+                f"--features {args.features} is where a shard has its own rows, beside {path}; "
+                "write to another folder"
+            )
     total = count_readable([path for path in args.images if is_shard(path)])
     device = take_device(args.gpus)
     torch.set_num_threads(args.threads)
@@ -160,10 +166,7 @@ def prepared(tar: Path, sample: Sample, content: bytes, encoder: Encoder) -> Ima
     try:
         image = decode(content)
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"{tar} is damaged: {sample.key} is no image ({error}); delete the tar and run "
-            "snakemake again to make it anew"
-        ) from error
+        raise UserError(f"{tar}: {sample.key} is damaged, or no image ({error})") from error
     return encoder.prepare(image)
 
 

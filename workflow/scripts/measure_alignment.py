@@ -25,6 +25,7 @@ from synthgap.errors import UserError
 from synthgap.job import (
     InputPath,
     command,
+    count,
     facts,
     input_path,
     json_object,
@@ -32,6 +33,7 @@ from synthgap.job import (
     output_path,
     run,
     scratch_folder,
+    seed,
 )
 from synthgap.metrics.intervals import bootstrap_mean
 from synthgap.metrics.measures import Measure, write_measures
@@ -59,10 +61,10 @@ def options() -> argparse.ArgumentParser:
         "--model", nargs="+", default=[], metavar="ROLE=PATH", help="the scorer's folders and files"
     )
     parser.add_argument("--samples", type=int, help="only the first images")
-    parser.add_argument("--batch-size", type=int, help="images a call; default: the scorer's")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--batch-size", type=count, help="images a call; default: the scorer's")
+    parser.add_argument("--threads", type=count, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
-    parser.add_argument("--seed", type=int, default=0, help="of the interval")
+    parser.add_argument("--seed", type=seed, default=0, help="of the interval")
     parser.add_argument("--about", type=json_object, default={}, help="to be said of the number")
     parser.add_argument("--scratch", type=Path, help="folder of unfinished work")
     parser.add_argument("--scores", type=output_path, help="parquet: a row an image")

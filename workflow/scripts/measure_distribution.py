@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from synthgap.data.features import Features, count_rows, require_same_encoder
 from synthgap.devices import limit_threads, take_device
-from synthgap.job import command, input_path, json_object, log, output_path, run
+from synthgap.job import command, count, input_path, json_object, log, output_path, run, seed
 from synthgap.metrics.distribution import count_repeated, measure_distribution
 from synthgap.metrics.measures import write_measures
 from synthgap.metrics.reference import FAMILIES, Reference
@@ -26,18 +26,20 @@ from synthgap.metrics.reference import FAMILIES, Reference
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--real", type=input_path, nargs="+", required=True, help="features")
-    parser.add_argument("--generated", type=input_path, nargs="+", required=True, help="features")
+    parser.add_argument(
+        "--real", type=input_path, nargs="+", required=True, help="features, parquet"
+    )
+    parser.add_argument("--generated", type=input_path, nargs="+", required=True, help="the same")
     parser.add_argument("--metrics", nargs="+", choices=FAMILIES, default=["prdc"])
-    parser.add_argument("--samples", type=int, help="the first of each side; all if left out")
+    parser.add_argument("--samples", type=count, help="the first of each side; all if left out")
     parser.add_argument("--at-most", action="store_true", help="`--samples` if there are so many")
-    parser.add_argument("--k", type=int, default=5, help="neighbours that a ball reaches to")
+    parser.add_argument("--k", type=count, default=5, help="neighbours that a ball reaches to")
     parser.add_argument("--distance", choices=["euclidean", "cosine"], default="euclidean")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=count, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--reference", type=input_path, help="of measure_reference, saves time")
     parser.add_argument("--few", action="store_true", help="allow FID of fewer than 50 000 images")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
+    parser.add_argument("--seed", type=seed, default=0, help="of the intervals")
     parser.add_argument("--about", type=json_object, default={}, help="to be said of all numbers")
     parser.add_argument("--output", type=output_path, required=True, help=".json")
     return parser
@@ -64,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
         given = {"k": args.k, "distance": args.distance}
         reference = None
         if args.reference:
-            reference = Reference.load(args.reference, real.values, **given)
+            reference = Reference.load(args.reference, real.values, args.metrics, **given)
         found = measure_distribution(
             real.values,
             fake.values,
@@ -73,7 +75,8 @@ def main(args: argparse.Namespace) -> None:
             reference=reference,
             real_classes=real.class_indices,
             fake_classes=fake.class_indices,
-            class_names=fake.class_names,
+            real_names=real.class_names,
+            fake_names=fake.class_names,
             encoder_family=(fake.identity or {}).get("family", ""),
             few=args.few,
             seed=args.seed,

@@ -7,7 +7,7 @@ import argparse
 
 from synthgap.data.features import Features
 from synthgap.devices import limit_threads, take_device
-from synthgap.job import command, input_path, log, output_path, run
+from synthgap.job import command, count, input_path, log, output_path, run
 from synthgap.metrics.reference import FAMILIES, Reference
 
 
@@ -15,10 +15,10 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--real", type=input_path, nargs="+", required=True, help="features")
     parser.add_argument("--metrics", nargs="+", choices=FAMILIES, default=["prdc"])
-    parser.add_argument("--samples", type=int, help="the first of each side; all if left out")
-    parser.add_argument("--k", type=int, default=5, help="neighbours that a ball reaches to")
+    parser.add_argument("--samples", type=count, help="the first of each side; all if left out")
+    parser.add_argument("--k", type=count, default=5, help="neighbours that a ball reaches to")
     parser.add_argument("--distance", choices=["euclidean", "cosine"], default="euclidean")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--threads", type=count, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--reference", type=output_path, required=True, help=".safetensors")
     return parser

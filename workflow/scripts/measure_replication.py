@@ -28,6 +28,7 @@ from synthgap.devices import limit_threads, take_device
 from synthgap.errors import UserError
 from synthgap.job import (
     command,
+    count,
     facts,
     input_path,
     json_object,
@@ -35,6 +36,7 @@ from synthgap.job import (
     output_path,
     run,
     scratch_folder,
+    seed,
 )
 from synthgap.metrics.measures import write_measures
 from synthgap.metrics.perceptual import Perceptual
@@ -67,13 +69,15 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS))
     parser.add_argument("--weights", type=input_path, help="of LPIPS' backbone, by torchvision")
     parser.add_argument("--network", choices=["alex", "vgg"], default="alex", help="of LPIPS")
-    parser.add_argument("--samples", type=int, help="the first generated images; all if left out")
+    parser.add_argument("--samples", type=int, help="the first generated ones; all if left out")
     parser.add_argument("--training-samples", type=int, help="the first training images; likewise")
     parser.add_argument("--resize", type=int, help="side in pixels that LPIPS sees images at")
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="images a forward pass")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument(
+        "--batch-size", type=count, default=BATCH_SIZE, help="images a forward pass"
+    )
+    parser.add_argument("--threads", type=count, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals")
+    parser.add_argument("--seed", type=seed, default=0, help="of the intervals")
     parser.add_argument("--about", type=json_object, default={}, help="to be said of all numbers")
     parser.add_argument(
         "--scratch", type=Path, help="folder of unfinished work; removed at the end"

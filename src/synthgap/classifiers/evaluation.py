@@ -102,12 +102,12 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any], list[str]]:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})["synthgap"])
+            spec, classes = description["architecture"], description["classes"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError) as error:
+    except (SafetensorError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a classifier of this workflow ({error}); train it with train_classifier"
         ) from error
-    spec, classes = description["architecture"], description["classes"]
     model = build(spec, len(classes))
     model.load_state_dict(weights)
     return model.to(memory_format=torch.channels_last).eval(), spec, classes

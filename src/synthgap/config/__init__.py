@@ -14,7 +14,7 @@ from synthgap.config.compositional import Compositional
 from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
-from synthgap.config.metrics import Alignment, Distribution
+from synthgap.config.metrics import CONVENTIONAL, LEAST_IMAGES, Alignment, Distribution
 from synthgap.config.replication import Replication
 from synthgap.config.scorers import Scorer
 from synthgap.config.sections import (
@@ -121,9 +121,11 @@ class Config(Section):
         return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
 
     def about_images(self, study: str, source: str) -> dict[str, Any]:
-        """Return what the metrics table says of all numbers of a source's images themselves."""
-        settings = self.about_source(source)
-        return {"study": study, "test_source": source, "view": "rgb", "settings": settings}
+        """Return what the metrics table says of all numbers of a source's images themselves.
+
+        What it says of the source comes later, as that may change with other generators.
+        """
+        return {"study": study, "test_source": source, "view": "rgb"}
 
     def about_distribution(self, name: str, source: str) -> dict[str, Any]:
         """Return what the metrics table says of all numbers of a distribution and a source."""
@@ -134,7 +136,7 @@ class Config(Section):
             "test_source": source,
             "view": self.encoders[distribution.encoder].view,
             "encoder": distribution.encoder,
-            "settings": self.about_source(source) | {"distribution": name},
+            "settings": {"distribution": name},
         }
 
     def about_probes(self) -> dict[str, Any]:
@@ -287,8 +289,7 @@ class Config(Section):
                 _refer(f"encoders.{name}.classifier", encoder.classifier, self.classifiers)
         for name, distribution in self.distributions.items():
             _refer(f"distributions.{name}.encoder", distribution.encoder, self.encoders)
-            if distribution.neighbours >= distribution.samples:
-                raise ValueError(f"distributions.{name}: neighbours must be below samples")
+            self._check_distribution(f"distributions.{name}", distribution)
         for name, benchmark in (
             self.compositional.benchmarks if self.compositional else {}
         ).items():
@@ -301,6 +302,31 @@ class Config(Section):
                     f"studies.transfer.distribution: `{shown}` has no `prdc` among its metrics"
                 )
         return self
+
+    def _check_distribution(self, where: str, distribution: Distribution) -> None:
+        """Refuse what could not be measured once all images are made."""
+        samples, made = distribution.samples, self.synthetic.samples_per_class.train
+        if distribution.neighbours >= samples:
+            raise ValueError(f"{where}: neighbours must be below samples")
+        if "frechet" in distribution.metrics and samples < CONVENTIONAL and not distribution.few:
+            raise ValueError(
+                f"{where}: a Fréchet distance of fewer than {CONVENTIONAL} images is named after "
+                "their number; add `few: true` to allow it, or raise samples"
+            )
+        if "vendi" in distribution.metrics and made < LEAST_IMAGES:
+            raise ValueError(
+                f"{where}: the Vendi score needs {LEAST_IMAGES} images a class, and "
+                f"synthetic.samples_per_class has {made}"
+            )
+        if (classes := self.real.classes) and samples > classes * made:
+            raise ValueError(
+                f"{where}.samples: {samples} is more than the {classes * made} images of a source"
+            )
+        if classes and "vendi" in distribution.metrics and samples // classes < LEAST_IMAGES:
+            raise ValueError(
+                f"{where}: the Vendi score needs {LEAST_IMAGES} images a class; raise samples to "
+                f"{LEAST_IMAGES * classes}"
+            )
 
     @model_validator(mode="after")
     def _captions(self) -> Self:

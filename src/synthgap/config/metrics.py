@@ -7,12 +7,15 @@ from pydantic import Field
 from synthgap.config.scorers import Scorer
 from synthgap.config.sections import Count, Name, Section
 
+# As `synthgap.metrics` has them; known here so that a dry run tells.
+CONVENTIONAL, LEAST_IMAGES = 50_000, 20
+
 
 class Distribution(Section):
     """How each source's images lie among real ones, in the features of one encoder."""
 
     encoder: Name = Field(description="one of `encoders`")
-    samples: Annotated[int, Field(ge=10)] = Field(
+    samples: Annotated[int, Field(ge=20)] = Field(
         description="images of each side; metrics of different numbers cannot be compared"
     )
     metrics: list[Literal["prdc", "frechet", "kernel", "vendi"]] = Field(

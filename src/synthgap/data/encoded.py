@@ -5,15 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from synthgap.data.real import IMAGE_SUFFIXES
-from synthgap.data.shards import read_shard
+from synthgap.data.shards import SHARD_SCHEMA, read_shard
 from synthgap.errors import UserError
 
 
 def is_shard(path: Path) -> bool:
     """Whether a path is a shard of this workflow, which has its rows beside it."""
-    return path.with_suffix(".parquet").exists() and not path.is_dir()
+    rows = path.with_suffix(".parquet")
+    if path.is_dir() or not rows.is_file():
+        return False
+    try:
+        return set(SHARD_SCHEMA.names) <= set(pq.read_schema(rows).names)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{rows} is damaged, or no parquet file: {error}") from error
 
 
 def read_encoded(path: Path) -> Iterator[tuple[str, Path, bytes]]:
@@ -47,4 +54,5 @@ def read_encoded(path: Path) -> Iterator[tuple[str, Path, bytes]]:
                     ):
                         yield name.with_suffix("").as_posix(), path, opened.read()
         except tarfile.TarError as error:
-            raise UserError(f"{path} is no tar, or damaged: {error}") from error
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} is no folder, no tar, or damaged: {reason}") from error

@@ -193,6 +193,8 @@ class Features:
             self.values: Values = np.memmap(
                 self._file, self._dtype, mode="r", shape=(len(self.keys), self.width)
             )
+            # What is mapped stays, but nothing is left behind by SIGKILL.
+            self.close()
         except BaseException:
             self.close()
             raise
@@ -201,7 +203,7 @@ class Features:
         return len(self.keys)
 
     def close(self) -> None:
-        """Remove the array from the disk; what still holds `values` keeps it until it is gone."""
+        """Remove the file's name; what holds `values` keeps the array until it is gone."""
         self._file.unlink(missing_ok=True)
         if self._own is not None:
             self._own.cleanup()
@@ -240,7 +242,10 @@ class Features:
     def _compare(self, path: Path, file: Any, first: Path | None) -> None:
         """Check that a file is of the same encoder as the first."""
         raw = (file.schema_arrow.metadata or {}).get(IDENTITY)
-        identity = None if raw is None else json.loads(raw)
+        try:
+            identity = None if raw is None else dict(json.loads(raw))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path}: its metadata `encoder` is no JSON object") from error
         if first is None:
             self.identity = identity
         elif identity != self.identity:
@@ -265,6 +270,8 @@ class Features:
         self.keys += keys
         classes = np.zeros(0, np.int64)
         if "class_index" in rows.schema.names and not rows.column("class_index").null_count:
+            if not pa.types.is_integer(kind := rows.column("class_index").type):
+                raise UserError(f"{path}: `class_index` must be whole numbers, not {kind}")
             classes = np.asarray(rows.column("class_index").to_numpy(), np.int64)
             if "class_name" in rows.schema.names:
                 names = rows.column("class_name").to_pylist()

@@ -39,6 +39,8 @@ Indices = NDArray[np.int64]
 
 U = 2.0**-24
 TINY = 2.0**-126
+# Squares below that lose digits in float64.
+_SMALLEST = 1e-290
 # Rows read and converted at once: some 30 MB of float64 at 1024 columns.
 _ROWS_AT_ONCE = 4096
 _PAIRS_AT_ONCE = 4096
@@ -57,8 +59,8 @@ class Points:
         distance: "cosine" takes rows at unit length: |a - b|^2 / 2 is then 1 - cos.
 
     Raises:
-        UserError: not a numeric matrix, values that are not finite or too large to square, or a
-            zero row under "cosine".
+        UserError: not a numeric matrix, values that are not finite, or too large or too small to
+            be squared, or a zero row under "cosine".
     """
 
     def __init__(self, name: str, values: NDArray[Any], distance: Distance = "euclidean") -> None:
@@ -82,6 +84,9 @@ class Points:
                 raise UserError(
                     f"{name} features are not finite or too large to square (row {bad})"
                 )
+            if ((squares > 0) & (squares < _SMALLEST)).any():
+                bad = block.start + int(np.flatnonzero((squares > 0) & (squares < _SMALLEST))[0])
+                raise UserError(f"{name} features are too small to square (row {bad})")
             self.norms[block] = np.sqrt(squares)
             if distance == "cosine":
                 if not squares.all():
@@ -108,7 +113,7 @@ class Points:
         """
         if self.distance == "euclidean" and self.values.dtype in (np.float32, np.float16):
             rows = self.values[index].astype(np.float32)
-            if np.abs(rows).max(initial=0) < 1e30:
+            if max(np.abs(rows).max(initial=0), np.abs(centre).max(initial=0)) < 1e30:
                 rows -= centre.astype(np.float32)
                 rows *= np.float32(scale)
                 return rows
@@ -144,8 +149,9 @@ class Tiles:
             1.0 if points.distance == "cosine" else float(points.norms.max(initial=0))
             for points in (rows, columns)
         )
-        # Norms of at most 1, so that nothing overflows.
-        self.scale = float(2.0 ** -np.ceil(np.log2(largest))) if largest > 0 else 1.0
+        # Norms of at most 1, so that nothing overflows; a scale that float32 holds, too.
+        power = -np.ceil(np.log2(largest)) if largest > 0 else 0
+        self.scale = float(2.0 ** min(126.0, power))
         self.left = _Packed(rows, centre, self)
         self.right = self.left if rows is columns else _Packed(columns, centre, self)
 
@@ -153,7 +159,7 @@ class Tiles:
         """(len(rows), len(columns)) float32 V, which -d^2 s^2 / 2 does not exceed."""
         left = self.left.block(rows, [1.0, None])
         right = self.right.block(columns, [None, 1.0])
-        with full_precision():
+        with torch.autocast(self.device.type, enabled=False), full_precision():
             return left @ right.T
 
     def least(self, squares: Floats) -> Tensor:
@@ -164,12 +170,14 @@ class Tiles:
         """Where V exceeds this, a squared distance is below `squares`, and not by rounding alone.
 
         Args:
-            squares, halves: (n,) of one side, its part of `left.halves` or `right.halves`.
+            squares, halves: (n,) of one side, its part of `left.halves` or `right.halves`; squares
+                that are infinite are never told to be enough.
             others: these of the other side, of which the largest counts.
         """
         width = 2 * (self.slack + 2 * U) * (halves + others.max()) + 4 * self.tiny
-        below = squares * (1 - 32 * U) * self.scale * self.scale
-        return self._thresholds(squares, width - below / 2, np.inf)
+        finite = np.where(np.isfinite(squares), squares, 0)
+        below = finite * (1 - 32 * U) * self.scale * self.scale
+        return self._thresholds(finite, width - below / 2, np.inf)
 
     def _thresholds(self, squares: Floats, values: Floats, towards: float) -> Tensor:
         single = np.nextafter(values.astype(np.float32), towards, dtype="f4")
@@ -212,7 +220,8 @@ class _Packed:
             points = self.whole[rows]
         else:
             points = torch.from_numpy(self.points.centred(rows, self.centre, self.scale))
-        found = torch.empty((len(points), points.shape[1] + 2), device=self.device)
+        shape = (len(points), points.shape[1] + 2)
+        found = torch.empty(shape, dtype=torch.float32, device=self.device)
         found[:, :-2] = points
         for at, end in zip((-2, -1), ends, strict=True):
             found[:, at] = self.g[rows] if end is None else end

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from synthgap.errors import UserError
 from synthgap.metrics.distances import Distance, slices
-from synthgap.metrics.frechet import Normal, measure_frechet
+from synthgap.metrics.frechet import Normal, measure_frechet, require_enough
 from synthgap.metrics.intervals import bootstrap_mean
-from synthgap.metrics.kernel_distance import measure_kernel_distance
+from synthgap.metrics.kernel_distance import measure_kernel_distance, require_pairs
 from synthgap.metrics.measures import Measure
 from synthgap.metrics.neighbours import PRDC, measure_prdc, prdc
 from synthgap.metrics.reference import Family, Reference
-from synthgap.metrics.vendi import about_class, measure_vendi
+from synthgap.metrics.vendi import about_class, measure_vendi, require_classes
 
 log = logging.getLogger("synthgap")
 
@@ -35,7 +35,8 @@ def measure_distribution(
     reference: Reference | None = None,
     real_classes: NDArray[np.integer[Any]] | None = None,
     fake_classes: NDArray[np.integer[Any]] | None = None,
-    class_names: Mapping[int, str] | None = None,
+    real_names: Mapping[int, str] | None = None,
+    fake_names: Mapping[int, str] | None = None,
     encoder_family: str = "",
     few: bool = False,
     seed: int = 0,
@@ -52,23 +53,32 @@ def measure_distribution(
         real, fake: (n, d) and (m, d) features, in memory or mapped from a file.
         reference: of the real features, with the same k and distance; computed where None.
         real_classes, fake_classes: class of each row, by its index.
-        class_names: of these indices; the indices themselves where None.
+        real_names, fake_names: of these indices; the indices themselves where None.
         encoder_family: what the numbers are named after, see `NAMES`.
         few: allow a Fréchet distance of fewer images than 50 000.
 
     Raises:
         UserError: no family, or features that a family has no use for; see its own function.
     """
-    names = class_names or {}
+    frechet, kernel = NAMES.get(encoder_family, ("fd", "kd"))
+    # What cannot be measured is refused before anything is.
     if not families:
         raise UserError("no metrics were asked for")
+    if "frechet" in families:
+        require_enough(frechet, len(real), len(fake), few)
+    if "kernel" in families:
+        require_pairs(kernel, len(real), len(fake))
+    if "vendi" in families:
+        if fake_classes is None:
+            raise UserError("Vendi score: the generated features have no `class_index` column")
+        require_classes(fake_classes, fake_names or {})
     reference = reference or Reference.of(real, families, k=k, distance=distance, device=device)
-    frechet, kernel = NAMES.get(encoder_family, ("fd", "kd"))
     found: list[Measure] = []
     if "prdc" in families:
         result = prdc(real, fake, k=k, distance=distance, real_radii=reference.radii, device=device)
         found += measure_prdc(result, distance, seed=seed)
         if real_classes is not None:
+            names = real_names or {}
             found += coverage_of_classes(result, distance, real_classes, names, seed=seed)
     if "frechet" in families:
         assert reference.mean is not None
@@ -82,9 +92,8 @@ def measure_distribution(
             )
         )
     if "vendi" in families:
-        if fake_classes is None:
-            raise UserError("Vendi score: the generated features have no `class_index` column")
-        found += measure_vendi(fake, fake_classes, names, seed=seed)
+        assert fake_classes is not None
+        found += measure_vendi(fake, fake_classes, fake_names or {}, seed=seed)
     return found
 
 

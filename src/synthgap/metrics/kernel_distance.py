@@ -23,9 +23,18 @@ _BLOCK = 2048
 
 
 def mean_kernel(values: NDArray[Any], *, device: str = "cpu") -> float:
-    """The kernel's mean over all pairs of different rows of (n, d) features, n >= 2."""
+    """The kernel's mean over all pairs of different rows of (n, d) features.
+
+    Raises:
+        UserError: fewer than two rows, or values that are not finite or too large to cube.
+    """
     n = len(values)
-    return float(_sums_within(values, np.zeros(n, dtype=np.int64), device).sum()) / (n * (n - 1))
+    if n < 2:
+        raise UserError(f"kernel distance: 2 rows or more are needed, got {n}")
+    total = float(_sums_within(values, np.zeros(n, dtype=np.int64), device).sum())
+    if not np.isfinite(total):
+        raise UserError("kernel distance: features are not finite, or too large to cube")
+    return total / (n * (n - 1))
 
 
 def measure_kernel_distance(
@@ -50,11 +59,7 @@ def measure_kernel_distance(
     Raises:
         UserError: fewer than two rows, or 20 generated ones; other widths; values not finite.
     """
-    if len(real) < 2 or len(fake) < 2 * GROUPS:
-        raise UserError(
-            f"{name}: 2 real and {2 * GROUPS} generated rows are needed, got {len(real)} and "
-            f"{len(fake)}"
-        )
+    require_pairs(name, len(real), len(fake))
     if real.shape[1] != fake.shape[1]:
         raise UserError(
             f"{name}: real features have {real.shape[1]} columns and generated {fake.shape[1]}; "
@@ -80,9 +85,17 @@ def measure_kernel_distance(
         for g in range(GROUPS)
     ]
     if not np.isfinite(value):
-        raise UserError(f"{name}: features are not finite")
+        raise UserError(f"{name}: features are not finite, or too large to cube")
     interval = jackknife(value, left_out)
     return Measure(f"{name}_all_pairs", value, len(fake), interval.low, interval.high, name=name)
+
+
+def require_pairs(name: str, n_real: int, n_fake: int) -> None:
+    """Raise UserError where there are too few images for the metric and its interval."""
+    if n_real < 2 or n_fake < 2 * GROUPS:
+        raise UserError(
+            f"{name}: 2 real and {2 * GROUPS} generated rows are needed, got {n_real} and {n_fake}"
+        )
 
 
 def kid_subsets(
@@ -123,11 +136,12 @@ def _sums_within(values: NDArray[Any], groups: NDArray[np.int64], device: str) -
         a, left = values[rows].astype(np.float64), _one_hot(groups[rows], count)
         for columns in blocks[at:]:
             b, right = values[columns].astype(np.float64), _one_hot(groups[columns], count)
-            part = left.T @ _kernel(a, b, device) @ right
-            if rows == columns:
-                sums += part - left.T @ (_diagonal(a)[:, None] * left)
-            else:
-                sums += part + part.T
+            with np.errstate(over="ignore", invalid="ignore"):
+                part = left.T @ _kernel(a, b, device) @ right
+                if rows == columns:
+                    sums += part - left.T @ (_diagonal(a)[:, None] * left)
+                else:
+                    sums += part + part.T
     return sums
 
 
@@ -154,7 +168,8 @@ def _kernel(a: Floats, b: Floats, device: str = "cpu") -> Floats:
 
 def _diagonal(a: Floats) -> Floats:
     """(len(a),) the kernel of each row with itself."""
-    kernel: Floats = (np.square(a).sum(axis=1) / a.shape[1] + 1) ** 3
+    with np.errstate(over="ignore", invalid="ignore"):
+        kernel: Floats = (np.square(a).sum(axis=1) / a.shape[1] + 1) ** 3
     return kernel
 
 

@@ -77,27 +77,45 @@ class Reference:
                 {"synthgap": json.dumps(about, sort_keys=True)},
             )
 
+    @property
+    def families(self) -> set[str]:
+        """Those whose statistics it holds."""
+        parts = {"prdc": self.radii, "frechet": self.mean, "kernel": self.kernel}
+        return {name for name, part in parts.items() if part is not None}
+
     @classmethod
-    def load(cls, path: Path, values: NDArray[Any], *, k: int, distance: Distance) -> Reference:
-        """Read it, checking that it is of these features and settings.
+    def load(
+        cls,
+        path: Path,
+        values: NDArray[Any],
+        families: Collection[Family],
+        *,
+        k: int,
+        distance: Distance,
+    ) -> Reference:
+        """Read it, checking that it is of these features and, for `prdc`, of these settings.
 
         Raises:
-            UserError: another file, or of other features, k or distance.
+            UserError: another file, or of other features, families, k or distance.
         """
         try:
             with safe_open(path, framework="numpy") as file:
                 about = json.loads((file.metadata() or {})["synthgap"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise UserError(f"{path}: not a file of measure_reference ({error})") from error
-        wanted = {"values": values_digest(values), "k": k, "distance": distance}
-        for name, value in wanted.items():
-            if about[name] != value:
-                what = "other real features" if name == "values" else f"{name}={about[name]}"
-                raise UserError(f"{path} is of {what}; make it anew with measure_reference")
-        arrays.pop("none", None)
-        kernel = None if about["kernel"] is None else float.fromhex(about["kernel"])
-        return cls(about["values"], k, distance, **arrays, kernel=kernel)
+            arrays.pop("none", None)
+            kernel = None if about["kernel"] is None else float.fromhex(about["kernel"])
+            found = cls(about["values"], about["k"], about["distance"], **arrays, kernel=kernel)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not a file of measure_reference ({error!r})") from error
+        anew = "make it anew with measure_reference"
+        if found.values_digest != values_digest(values):
+            raise UserError(f"{path} is of other real features; {anew}")
+        if lacking := sorted(set(families) - {"vendi"} - found.families):
+            raise UserError(f"{path} has nothing for {', '.join(lacking)}; {anew} --metrics")
+        for name, value in (("k", k), ("distance", distance)) if "prdc" in families else ():
+            if getattr(found, name) != value:
+                raise UserError(f"{path} is of {name}={getattr(found, name)}; {anew}")
+        return found
 
 
 def values_digest(values: NDArray[Any]) -> str:

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from synthgap.errors import UserError
 from synthgap.metrics.distances import Points
-from synthgap.metrics.frechet import random_groups
+from synthgap.metrics.frechet import GROUPS, random_groups
 from synthgap.metrics.intervals import bootstrap_mean, jackknife
 from synthgap.metrics.measures import Measure
+
+# Images a class: two a group of the jackknife.
+LEAST = 2 * GROUPS
 
 
 def vendi_score(values: NDArray[Any]) -> float:
@@ -40,6 +43,15 @@ def about_class(index: int, names: Mapping[int, str]) -> dict[str, Any]:
     return {"class": names.get(index, str(index)), "class_index": index}
 
 
+def require_classes(class_indices: NDArray[np.integer[Any]], names: Mapping[int, str]) -> int:
+    """Return the number of images of the smallest class. UserError where that is too small."""
+    classes, counts = np.unique(class_indices, return_counts=True)
+    if counts.min() < LEAST:
+        name = about_class(int(classes[counts.argmin()]), names)["class"]
+        raise UserError(f"Vendi score: {counts.min()} images of {name}; {LEAST} a class are needed")
+    return int(counts.min())
+
+
 def measure_vendi(
     values: NDArray[Any],
     class_indices: NDArray[np.integer[Any]],
@@ -57,11 +69,8 @@ def measure_vendi(
     Raises:
         UserError: a class of fewer than 20 images; values as of `vendi_score`.
     """
-    classes, counts = np.unique(class_indices, return_counts=True)
-    if counts.min() < 20:
-        name = about_class(int(classes[counts.argmin()]), class_names)["class"]
-        raise UserError(f"Vendi score: {counts.min()} images of {name}; 20 a class are needed")
-    fewest = int(counts.min())
+    fewest = require_classes(class_indices, class_names)
+    classes = np.unique(class_indices)
     found = []
     for index in classes:
         # The same number of each class.
