@@ -61,7 +61,7 @@ def options() -> argparse.ArgumentParser:
         "--model", nargs="+", default=[], metavar="ROLE=PATH", help="the scorer's folders and files"
     )
     parser.add_argument("--samples", type=int, help="only the first images")
-    parser.add_argument("--batch-size", type=count, help="images a call; default: the scorer's")
+    parser.add_argument("--batch-size", type=int, help="images a call; default: the scorer's")
     parser.add_argument("--threads", type=count, default=2, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--seed", type=seed, default=0, help="of the interval")

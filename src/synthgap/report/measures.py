@@ -25,7 +25,7 @@ TITLES = {
     "kd_dinov2": ("KD-DINOv2 ↓", False),
     "fd": ("Fréchet distance ↓", False),
     "kd": ("Kernel distance ↓", False),
-    "vendi_within_class": ("Vendi score within classes ↑", False),
+    "vendi_within_class": ("Vendi score within classes", False),
     "lpips": ("LPIPS to the nearest training image ↑", False),
     "ssim": ("SSIM with the nearest training image ↓", False),
 }
@@ -34,6 +34,7 @@ STUDIES = {
     "replication": "Replication",
     "text-to-image": "Compositional benchmarks",
 }
+_WORDS = {"euclidean": "Euclidean", "gaussian": "Gaussian", "rgb": "RGB", "all-pairs": "all pairs"}
 _OF_CLASS = re.compile(r"coverage_of_class_")
 _LISTED = 3
 
@@ -116,14 +117,11 @@ def _plain(metric: str) -> str:
 
 
 def _note(variant: str) -> str:
-    """`k5 euclidean` -> "k = 5, Euclidean"; `n500` -> "500 images"."""
-    words = [
-        re.sub(r"^k(\d+)$", r"k = \1", re.sub(r"^n(\d+)$", r"of \1 images", word)).replace(
-            "euclidean", "Euclidean"
-        )
-        for word in variant.removesuffix("nearest").split()
-    ]
-    return ", ".join(words)
+    """`k5 euclidean` -> "k = 5, Euclidean"; `n500` -> "of 500 images"."""
+    words = variant.removesuffix("nearest").replace("all pairs", "all-pairs").split()
+    words = [re.sub(r"^k(\d+)$", r"k = \1", word) for word in words]
+    words = [re.sub(r"^n(\d+)$", r"of \1 images", word) for word in words]
+    return ", ".join(_WORDS.get(word, word) for word in words)
 
 
 def _order(column: MeasureColumn) -> tuple[int, str]:

@@ -256,7 +256,9 @@ def _range(values: list[int]) -> str:
 
 
 def _number(row: Row, percent: bool = True, digits: int = 2) -> str:
-    return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%" if percent else f"{row.value:,.{digits}f}"
+    if percent:
+        return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%"
+    return _minus(f"{row.value:,.{digits}f}")
 
 
 def _limits(row: Row, percent: bool = True, digits: int = 2) -> str:
@@ -264,7 +266,13 @@ def _limits(row: Row, percent: bool = True, digits: int = 2) -> str:
         return ""
     if percent:
         return f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
-    return f"{row.ci_low:,.{digits}f} – {row.ci_high:,.{digits}f}"
+    low, high = (_minus(f"{limit:,.{digits}f}") for limit in (row.ci_low, row.ci_high))
+    # A dash would read as one sign more.
+    return f"{low} to {high}" if row.ci_low < 0 else f"{low} – {high}"
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
 
 
 def _points(fraction: float) -> str:
