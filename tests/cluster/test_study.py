@@ -22,6 +22,7 @@ def test_jobs_that_need_a_gpu_had_one_and_no_others(finished):
     without = {rule for rule, given in finished.allocations if "gres/gpu" not in given}
     assert with_gpu == {
         "generate_images", "train_classifier", "evaluate_classifier", "extract_features",
+        "measure_distribution", "measure_reference",
     }  # fmt: skip
     assert without >= {"prepare_real", "derive_view", "composite_images", "collect_metrics"}
     assert not with_gpu & without
