@@ -133,7 +133,7 @@ def test_pickscore_is_the_logit(made, models):
 @torch.no_grad()
 def test_hps_pads_the_longer_side_and_is_a_cosine(made, models):
     model = open_clip.create_model(tiny_scorers.HPS_ARCHITECTURE, load_weights=False).eval()
-    model.load_state_dict(torch.load(models["hpsv2.1"]["weights"])["state_dict"])
+    model.load_state_dict(torch.load(models["hpsv2.1"]["weights"], weights_only=True)["state_dict"])
     scorer = made["hpsv2.1"]
     flat = scorer.transform(Image.fromarray(IMAGES[3]))  # 20 x 90 px become 7 x 32
     black = (torch.zeros(3) - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)
@@ -191,7 +191,7 @@ def test_imagereward_is_the_original_network(made, models):
 def test_laion_rates_features_of_length_1(made, models):
     model = transformers.CLIPModel.from_pretrained(models["clipscore"]["clip"])
     head = tiny_scorers._Head(16)
-    head.load_state_dict(torch.load(models["laion-aesthetic"]["head"]))
+    head.load_state_dict(torch.load(models["laion-aesthetic"]["head"], weights_only=True))
     scores = made["laion-aesthetic"].score(IMAGES, [])
     for image, score in zip(IMAGES, scores, strict=True):
         seen = model.get_image_features(pixel_values=openai_pixels(image)).pooler_output
