@@ -1,7 +1,8 @@
 """Which device a job computes on, and which GPU of several is its own.
 
 A cluster gives each job a GPU of its own. Where a job sees several, on one machine or inside an
-allocation, jobs that run side by side take one each by a lock in the folder for temporary files.
+allocation, jobs that run side by side take one each by a lock in the folder for temporary files;
+SYNTHGAP_JOBS_PER_GPU (the site's `jobs_per_gpu`) lets several small ones share each.
 """
 
 import fcntl
@@ -67,16 +68,25 @@ def take_device(gpus: int | None) -> str:
     return "cpu"
 
 
+def jobs_per_gpu() -> int:
+    """Return how many jobs may share a GPU."""
+    text = os.environ.get("SYNTHGAP_JOBS_PER_GPU", "1")
+    if not text.isdecimal() or text == "0":
+        raise UserError(f"SYNTHGAP_JOBS_PER_GPU must be a whole number of 1 or more: {text}")
+    return int(text)
+
+
 def _lock_one(names: list[str]) -> str:
-    """Return one of the GPUs for this process alone; wait where all are taken."""
+    """Return one of the GPUs, that few enough others use; wait where all are taken."""
     # An allocation numbers its own GPUs from 0.
     allocation = os.environ.get("SLURM_JOB_ID", "all")
     folder = Path(tempfile.gettempdir(), f"synthgap-gpus-{os.getuid()}-{allocation}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    files = {name: (folder / name.replace("/", "-")).open("a") for name in names}
+    places = [(name, place) for place in range(jobs_per_gpu()) for name in names]
+    files = [(name, (folder / f"{name.replace('/', '-')}.{n}").open("a")) for name, n in places]
     told = False
     while True:
-        for name, file in files.items():
+        for name, file in files:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -73,13 +73,25 @@ def output_path(text: str) -> OutputPath:
 
 def json_object(text: str) -> dict[str, Any]:
     """Option type: a JSON object, as the rules pass nested settings."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"not JSON: {text} ({error})") from error
+    value = _json(text)
     if not isinstance(value, dict):
         raise UserError(f"not a JSON object: {text}")
     return value
+
+
+def json_list(text: str) -> list[Any]:
+    """Option type: a JSON list."""
+    value = _json(text)
+    if not isinstance(value, list):
+        raise UserError(f"not a JSON list: {text}")
+    return value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"not JSON: {text} ({error})") from error
 
 
 def count(text: str) -> int:

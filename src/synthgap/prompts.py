@@ -35,7 +35,7 @@ def make_prompts(
     Args:
         kind: `classname`, the bare class name, or `caption`, see `caption_prompt`.
         classes: class names by class index.
-        captions: for `caption`, (key, caption) of the real training images by class index; they
+        captions: for `caption`, (key, caption) of the split's real images by class index; they
             are used in turn, and anew from the first when there are too few.
 
     Returns:
@@ -49,12 +49,10 @@ def make_prompts(
                 known = captions.get(class_index)
                 if not known:
                     raise UserError(
-                        f"no real training image of class {class_name} has a caption; the caption "
+                        f"no real {split} image of class {class_name} has a caption; the caption "
                         "tables' column `status` tells why"
                     )
-                # Splits start at different captions, for variety among the small ones.
-                start = (index + SPLIT_OFFSET[split]) % len(known)
-                key, caption = known[start]
+                key, caption = known[index % len(known)]
                 prompt, details = caption_prompt(class_name, caption), {"captioned": key}
             rows.append(
                 {

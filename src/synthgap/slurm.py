@@ -193,7 +193,7 @@ def check_folders(kinds: Iterable[Request], written: Sequence[str], read: Sequen
     here = [str(Path(path).absolute()) for path in [sys.executable, *read]]
     there = [str(Path(path).absolute()) for path in written]
     words = ["sh", "-c", PROBE, "sh", str(len(here)), *here, *there]
-    for partition, one in {kind.partition: kind for kind in kinds}.items():
+    for partition, one in sorted({kind.partition or "": kind for kind in kinds}.items()):
         small = one._replace(gpus=None, mem_mb=100, minutes=1, cpus=1)
         where = f"a node of partition {partition}" if partition else "a node"
         command = ["srun", f"--immediate={PROBE_SECONDS}", "--ntasks=1", "--chdir=/"]

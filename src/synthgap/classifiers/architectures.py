@@ -1,4 +1,4 @@
-"""Architectures by specification: any of timm's, and BagNet; always from random weights.
+"""Architectures by specification: any of timm's, and BagNet; with random weights.
 
 A specification is what the config says, for example
 
@@ -50,8 +50,8 @@ def build(spec: Mapping[str, Any], num_classes: int) -> nn.Module:
         raise UserError(f"architecture options must be a mapping, not {options!r}")
     if reserved := sorted(RESERVED_OPTIONS & set(options)):
         raise UserError(
-            f"architecture options: {', '.join(reserved)} cannot be set; networks start from "
-            "random weights and have as many classes as their data"
+            f"architecture options: {', '.join(reserved)} cannot be set; a classifier's "
+            "`weights` says where published ones are, and its data how many classes it has"
         )
     what = f"{family} {spec[needed]}"
     try:
@@ -79,6 +79,25 @@ def build_seeded(spec: Mapping[str, Any], num_classes: int, seed: int) -> nn.Mod
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         return build(spec, num_classes)
+
+
+def require_size(model: nn.Module, spec: Mapping[str, Any], height: int, width: int) -> None:
+    """Check that a network takes images of a size, by one forward pass on the CPU.
+
+    Raises:
+        UserError: it does not: vision transformers have one size, deep networks a least one.
+    """
+    model.eval()
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(1, 3, height, width))
+    except REFUSALS as error:
+        name = f"{spec['family']} {spec[KEYS[spec['family']]]}"
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name} cannot see images of {width} x {height} pixels ({reason}); set the recipe's "
+            "input_size, or the architecture's options"
+        ) from error
 
 
 def features(model: nn.Module, images: Tensor) -> Tensor:

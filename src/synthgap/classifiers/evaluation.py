@@ -1,7 +1,9 @@
 """Trained classifiers: predict, take features, save and load."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from synthgap.atomic import atomic_path
 from synthgap.classifiers.architectures import build, features
+from synthgap.data.decoded import Images, resize
 from synthgap.devices import take_device
 from synthgap.errors import UserError
 
@@ -25,11 +28,15 @@ DEVIATION = (0.229, 0.224, 0.225)
 def set_up(threads: int, gpus: int | None) -> torch.device:
     """Limit torch to `threads` CPU threads; return the device to compute on (see `take_device`).
 
-    On the CPU the same command then gives the same bytes each time; CUDA's convolutions and
-    scattered sums may differ in the last bits.
+    On the CPU the same command then gives the same bytes each time. On a GPU it does so for the
+    operations of which CUDA has an exact variant; torch warns of others.
     """
     torch.set_num_threads(threads)
+    # Read when CUDA starts; without it, matrix products are not repeatable.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if (device := torch.device(take_device(gpus))).type != "cpu":
+        torch.set_deterministic_debug_mode("warn")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return device
     if threads > 1:
         # With two threads, torch 2.15's oneDNN corrupted memory in the backward pass of narrow
@@ -44,13 +51,23 @@ def set_up(threads: int, gpus: int | None) -> torch.device:
 
 def normalise(images: Tensor) -> Tensor:
     """Return uint8 images (n, h, w, 3) as float32 (n, 3, h, w), channels last in memory."""
-    mean = torch.tensor(MEAN, device=images.device) * 255
-    deviation = torch.tensor(DEVIATION, device=images.device) * 255
-    return ((images.float() - mean) / deviation).permute(0, 3, 1, 2)
+    n, height, width, _ = images.shape
+    # By rows of pixels and not by pixels, as three numbers at a time leave a CPU's lanes empty.
+    mean = torch.tensor(MEAN, device=images.device).mul(255).repeat(width)
+    deviation = torch.tensor(DEVIATION, device=images.device).mul(255).repeat(width)
+    rows = images.reshape(n, height, width * 3).float().sub_(mean).div_(deviation)
+    return rows.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+
+def standardise(images: Tensor) -> Tensor:
+    """Return float images (n, 3, h, w) of 0..1 as `normalise` returns uint8 ones."""
+    mean = images.new_tensor(MEAN).view(1, 3, 1, 1)
+    deviation = images.new_tensor(DEVIATION).view(1, 3, 1, 1)
+    return ((images - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 
 def in_batches(
-    function: Callable[[Tensor], Tensor], model: nn.Module, images: Tensor, batch_size: int
+    function: Callable[[Tensor], Tensor], model: nn.Module, images: Images, batch_size: int
 ) -> Tensor:
     """Return `function` of normalised batches of uint8 images (n, h, w, 3), joined, on the CPU.
 
@@ -58,56 +75,80 @@ def in_batches(
     """
     device = next(model.parameters()).device
     model.eval()
+    parts = []
     with torch.inference_mode():
-        parts = [
-            function(normalise(batch.to(device))).cpu() for batch in torch.split(images, batch_size)
-        ]
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(np.array(images[start : start + batch_size]))
+            parts.append(function(normalise(batch.to(device))).float().cpu())
     return torch.cat(parts)
 
 
-def predict(model: nn.Module, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
-    """Return class probabilities, float32 (n, classes), of images (n, h, w, 3), n >= 1."""
-    logits = in_batches(model, model, torch.from_numpy(images), batch_size)
-    probabilities: NDArray[np.float32] = logits.float().softmax(1).numpy()
-    return probabilities
+def predict(model: nn.Module, images: Images, batch_size: int) -> NDArray[np.float32]:
+    """Return logits, float32 (n, classes), of images (n, h, w, 3), n >= 1."""
+    logits: NDArray[np.float32] = in_batches(model, model, images, batch_size).numpy()
+    return logits
 
 
-def extract(model: nn.Module, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
+def extract(model: nn.Module, images: Images, batch_size: int) -> NDArray[np.float32]:
     """Return features before the last layer, float32 (n, d), of images (n, h, w, 3), n >= 1."""
-    vectors = in_batches(
-        lambda batch: features(model, batch), model, torch.from_numpy(images), batch_size
-    )
-    found: NDArray[np.float32] = vectors.float().numpy()
+    vectors = in_batches(lambda batch: features(model, batch), model, images, batch_size)
+    found: NDArray[np.float32] = vectors.numpy()
     return found
 
 
-def save(model: nn.Module, spec: Mapping[str, Any], classes: Sequence[str], path: Path) -> None:
-    """Write the weights atomically, with `spec` and class names in the file's metadata.
+@dataclass(frozen=True)
+class About:
+    """What a classifier's file tells besides its weights."""
+
+    architecture: dict[str, Any]
+    classes: list[str]
+    """names by index"""
+    input_size: int | None = None
+    """side in pixels of what it was trained to see; None: the images as they are"""
+    train_images: int | None = None
+    """how many it was trained on"""
+
+    def fit(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return images (n, h, w, 3) in the size that the classifier was trained to see."""
+        if self.input_size is None or images.shape[1:3] == (self.input_size, self.input_size):
+            return images
+        return np.stack([resize(image, self.input_size) for image in images])
+
+
+def save(model: nn.Module, about: About, path: Path) -> None:
+    """Write the weights atomically, with `about` in the file's metadata.
 
     The bytes depend on nothing but the arguments: safetensors sorts tensors by name but not
     its metadata, so that is a single entry.
     """
-    description = json.dumps({"architecture": spec, "classes": list(classes)}, sort_keys=True)
+    description = json.dumps(asdict(about), sort_keys=True)
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_path(path) as part:
         save_file(weights, part, {"synthgap": description})
 
 
-def load(path: Path) -> tuple[nn.Module, dict[str, Any], list[str]]:
-    """Return a saved model in evaluation mode on the CPU, its specification and class names.
+def load(path: Path) -> tuple[nn.Module, About]:
+    """Return a saved model in evaluation mode on the CPU, and what its file tells of it.
 
     Raises:
-        UserError: the file was not written by `save`.
+        UserError: the file was not written by `save`, or its weights are of another architecture
+            than it says.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})["synthgap"])
-            spec, classes = description["architecture"], description["classes"]
+            about = About(**json.loads((file.metadata() or {})["synthgap"]))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a classifier of this workflow ({error}); train it with train_classifier"
         ) from error
-    model = build(spec, len(classes))
-    model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval(), spec, classes
+    model = build(about.architecture, len(about.classes))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise UserError(
+            f"{path}: its weights are of another architecture than {about.architecture} with "
+            f"{len(about.classes)} classes ({' '.join(lines)}); delete it and run snakemake again"
+        ) from None
+    return model.to(memory_format=torch.channels_last).eval(), about

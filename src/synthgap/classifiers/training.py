@@ -4,12 +4,15 @@ Source: paper A, section 4.1. A training that is killed and started again gives 
 bit for bit, as an undisturbed one: whatever is random in an epoch derives from (seed, epoch).
 """
 
+import logging
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, NamedTuple, Self, get_args
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -17,202 +20,167 @@ from torch import Tensor, nn
 
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
-from synthgap.classifiers import augmentation
-from synthgap.classifiers.evaluation import in_batches, normalise
+from synthgap.classifiers.batches import Batch, Batches
+from synthgap.classifiers.evaluation import in_batches
+from synthgap.classifiers.recipe import Recipe
+from synthgap.data.decoded import Images
+from synthgap.devices import is_too_large
 from synthgap.errors import UserError
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
 
-Optimizer = Literal["adam", "adamw"]
-Schedule = Literal["cosine", "constant"]
+log = logging.getLogger("synthgap")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train. Raises UserError on values out of range."""
-
-    epochs: int
-    batch_size: int  # at most; an epoch is cut into batches of nearly equal size
-    optimizer: Optimizer  # decay adds to the gradient (adam) or shrinks the weights (adamw)
-    learning_rate: float  # the highest, after warm-up
-    weight_decay: float = 0.0  # of matrices and kernels, not of biases and norms
-    warmup_epochs: int = 0  # linear, from near 0
-    schedule: Schedule = "cosine"  # after warm-up: cosine to 0, or constant
-    label_smoothing: float = 0.0
-    gradient_clip: float = 0.0  # highest norm of the whole gradient; 0: none
-    shift: int = 0  # pixels at most, in both directions
-    flip: bool = False  # left to right
-    crop_min_area: float = 1.0  # random resized crop of this share of the area or more; 1: none
-    cutmix: bool = False  # on each batch
-
-    def __post_init__(self) -> None:
-        checks = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 1,
-            "optimizer": self.optimizer in get_args(Optimizer),
-            "learning_rate": self.learning_rate > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup_epochs": 0 <= self.warmup_epochs <= self.epochs,
-            "schedule": self.schedule in get_args(Schedule),
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "gradient_clip": self.gradient_clip >= 0,
-            "shift": self.shift >= 0,
-            "crop_min_area": 0 < self.crop_min_area <= 1,
-        }
-        if wrong := [f"{name} {getattr(self, name)!r}" for name, ok in checks.items() if not ok]:
-            raise UserError(f"recipe: out of range: {', '.join(wrong)}; see config/README.md")
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
-        """Return the recipe of a config's mapping.
-
-        Raises:
-            UserError: a key is unknown or missing, or a value of the wrong kind or out of range.
-        """
-        known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UserError(
-                f"recipe: unknown {', '.join(unknown)}; the keys are {', '.join(sorted(known))}"
-            )
-        needed = ("epochs", "batch_size", "optimizer", "learning_rate")
-        if missing := [name for name in needed if name not in values]:
-            raise UserError(f"recipe: {', '.join(missing)} must be given")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise UserError(f"recipe: a value is of the wrong kind: {error}") from error
-
-
-class Batch(NamedTuple):
-    """Normalised images (n, 3, h, w) and what they show; `share` < 1 after CutMix."""
-
-    images: Tensor
-    labels: Tensor
-    pasted_labels: Tensor
-    share: float
-
-
-class Batches:
-    """Serve the training images of an epoch in random order, augmented.
-
-    All images lie in memory as uint8: n * h * w * 3 bytes (15 GB for 100 000 of 224 pixels).
-    `train` asks only for `len()` and `epoch()`, so a reader that streams shards can stand in.
-    """
-
-    def __init__(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], recipe: Recipe
-    ) -> None:
-        self.images, self.labels = torch.from_numpy(images), torch.from_numpy(labels)
-        self.recipe = recipe
-
-    def __len__(self) -> int:
-        """Number of batches in an epoch."""
-        return math.ceil(len(self.images) / self.recipe.batch_size)
-
-    def epoch(self, seed: int, device: torch.device) -> Iterator[Batch]:
-        """Yield each image once; order and augmentation depend on `seed` alone."""
-        rng = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self.images), generator=rng)
-        # Nearly equal parts, because a last batch of one or two would upset the batch norms.
-        for chosen in order.tensor_split(len(self)):
-            images = normalise(self.images[chosen].to(device))
-            labels = self.labels[chosen].to(device)
-            yield self._augment(images, labels, rng)
-
-    def _augment(self, images: Tensor, labels: Tensor, rng: torch.Generator) -> Batch:
-        recipe = self.recipe
-        if recipe.crop_min_area < 1:
-            images = augmentation.random_resized_crop(images, recipe.crop_min_area, rng)
-        if recipe.shift:
-            images = augmentation.shift(images, recipe.shift, rng)
-        if recipe.flip:
-            images = augmentation.flip(images, rng)
-        if recipe.cutmix:
-            images, pasted, share = augmentation.cutmix_batch(images, labels, rng)
-            return Batch(images, labels, pasted, share)
-        return Batch(images, labels, labels, 1.0)
+Weights = dict[str, Tensor]
 
 
 @dataclass
 class History:
     """A number for each epoch, and the epoch (from 0) whose weights were kept."""
 
+    learning_rate: list[float] = field(default_factory=list)  # of the epoch's last step
     train_loss: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)  # cross-entropy without smoothing
     val_top1: list[float] = field(default_factory=list)  # 0..1
+    micro_batch: list[int] = field(default_factory=list)  # images at once on the device, at most
+
+    def __len__(self) -> int:
+        """Epochs done."""
+        return len(self.val_loss)
 
     @property
     def best_epoch(self) -> int:
         """The epoch of the lowest validation loss, the earliest of equals."""
         return self.val_loss.index(min(self.val_loss))
 
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it for a JSON file."""
-        return asdict(self) | {"best_epoch": self.best_epoch}
+    def as_table(self) -> pa.Table:
+        """Return a row for each epoch; the metadata `best_epoch` names that of the weights."""
+        columns = {"epoch": list(range(len(self)))} | asdict(self)
+        return pa.table(columns, metadata={"best_epoch": str(self.best_epoch)})
 
 
 def train(
     model: nn.Module,
-    train_images: NDArray[np.uint8],
+    train_images: Images,
     train_labels: NDArray[np.int64],
-    val_images: NDArray[np.uint8],
+    val_images: Images,
     val_labels: NDArray[np.int64],
     recipe: Recipe,
     seed: int,
     checkpoint: Checkpoint,
     device: torch.device,
-) -> History:
+    pool: Executor | None = None,
+) -> tuple[History, Weights]:
     """Train `model` in place; at the end it holds the weights of the lowest validation loss.
 
-    Images are (n, h, w, 3), labels (n,). Takes up the state in `checkpoint`, if there is one, and
-    saves one at the end of an epoch when it is due or a signal to stop has come.
+    Takes up the state in `checkpoint`, if there is one, and saves one at the end of an epoch when
+    it is due or a signal to stop has come. A batch for which the device has no room is cut into
+    halves whose gradients add up, and the epoch is begun anew.
+
+    Args:
+        train_images, val_images: (n, h, w, 3); the latter in the size that the network sees.
+        train_labels, val_labels: (n,).
+        pool: threads that read and crop images; the caller does where there is none.
+
+    Returns:
+        What happened, and the weights after the last epoch.
 
     Raises:
-        UserError: no images to train or validate on, or the loss is no longer finite.
+        UserError: no images to train or validate on; the loss is no longer finite, in which case
+            the checkpoint holds the last epoch before; a single image is too much for the device.
     """
     if not len(train_images) or not len(val_images):
         raise UserError("a classifier needs one image or more to train and to validate on")
+    batches = Batches(train_images, train_labels, recipe, pool)
+    return fit(
+        model,
+        batches,
+        lambda model, size: in_batches(model, model, val_images, size),
+        torch.from_numpy(val_labels),
+        recipe,
+        seed,
+        checkpoint,
+        device,
+    )
+
+
+class Served(Protocol):
+    """What a training takes its batches from."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+
+    def epoch(self, seed: int, device: torch.device) -> Iterator[Batch]:
+        """Yield the batches of an epoch; the seed alone decides what is drawn."""
+
+
+def fit(
+    model: nn.Module,
+    batches: Served,
+    validate: Callable[[nn.Module, int], Tensor],
+    targets: Tensor,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Checkpoint,
+    device: torch.device,
+) -> tuple[History, Weights]:
+    """Do what `train` does, on batches from anywhere.
+
+    Args:
+        validate: logits (n, classes) on the CPU of all validation samples, by the model and the
+            number of samples at once.
+        targets: classes of the validation samples, (n,).
+    """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = Batches(train_images, train_labels, recipe)
-    val_inputs, val_targets = torch.from_numpy(val_images), torch.from_numpy(val_labels)
-    optimizer = _optimizer(model, recipe)
-    history, best = History(), {}
-
+    run = _Run(model, batches, recipe, seed, device)
     if state := checkpoint.load():
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        history, best = History(**state["history"]), state["best"]
-
-    done = len(history.val_loss)
-    with Progress(recipe.epochs, "epochs", done) as progress, stopping.deferred():
-        for epoch in range(done, recipe.epochs):
-            loss = _train_epoch(model, optimizer, batches, recipe, epoch, seed, device)
-            logits = in_batches(model, model, val_inputs, recipe.batch_size)
-            val_loss = float(F.cross_entropy(logits, val_targets))
+        run.restore(state)
+    with Progress(recipe.epochs, "epochs", len(run.history)) as progress, stopping.deferred():
+        before = run.state()
+        while (epoch := len(run.history)) < recipe.epochs:
+            too_large = ""
+            try:
+                loss = run.epoch(epoch)
+                logits = validate(model, run.micro_batch)
+            except RuntimeError as error:
+                if not is_too_large(error):
+                    raise
+                too_large = str(error).splitlines()[0]
+            if too_large:  # out here, as the error holds on to what is on the device
+                run.restore(before)
+                run.halve(too_large)
+                before = run.state()
+                continue
+            history, val_loss = run.history, float(F.cross_entropy(logits, targets))
             if not math.isfinite(loss + val_loss):
-                raise UserError(
-                    f"training diverged in epoch {epoch}: the loss is not finite; lower the "
-                    "recipe's learning_rate or set gradient_clip"
-                )
+                raise _diverged(epoch, before, checkpoint)
+            history.learning_rate.append(run.rate)
             history.train_loss.append(loss)
             history.val_loss.append(val_loss)
-            history.val_top1.append(float((logits.argmax(1) == val_targets).float().mean()))
+            history.val_top1.append(float((logits.argmax(1) == targets).float().mean()))
+            history.micro_batch.append(run.micro_batch)
             if history.best_epoch == epoch:
-                best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+                run.best = _copied(model.state_dict())
+            before = run.state()
             if checkpoint.due():
-                checkpoint.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "history": asdict(history),
-                        "best": best,
-                    }
-                )
+                checkpoint.save(before)
             progress.update(1, f"validation loss {val_loss:.3f}")
 
-    model.load_state_dict(best)
+    last = _copied(model.state_dict())
+    model.load_state_dict(run.best)
     model.eval()
-    return history
+    return run.history, last
+
+
+def _diverged(epoch: int, before: dict[str, Any], checkpoint: Checkpoint) -> UserError:
+    kept = "no epoch before it was any good"
+    if epoch:
+        checkpoint.save(before)
+        kept = f"epoch {epoch - 1}, the last good one, is kept in {checkpoint.path}"
+    return UserError(
+        f"training diverged in epoch {epoch}: the loss is not finite; {kept}. Lower the recipe's "
+        "learning_rate or set gradient_clip"
+    )
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -226,6 +194,88 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
+class _Run:
+    """All that changes in a training: the model, its optimizer, what was seen and kept."""
+
+    def __init__(
+        self, model: nn.Module, batches: Served, recipe: Recipe, seed: int, device: torch.device
+    ) -> None:
+        self.model, self.batches, self.recipe = model, batches, recipe
+        self.seed, self.device = seed, device
+        self.optimizer = _optimizer(model, recipe)
+        self.history, self.best = History(), Weights()
+        self.micro_batch = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
+        self.rate = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy on the CPU, for `restore` and for checkpoints."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "history": asdict(self.history),
+            "best": self.best,
+            "micro_batch": self.micro_batch,
+        }
+        copied: dict[str, Any] = _copied(state)
+        return copied
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = History(**_copied(state["history"]))
+        self.best, self.micro_batch = state["best"], state["micro_batch"]
+
+    def halve(self, why: str) -> None:
+        """Put half as many images on the device at once."""
+        if self.micro_batch == 1:
+            raise UserError(f"the device has no room for a step with a single image: {why}")
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.micro_batch = math.ceil(self.micro_batch / 2)
+        log.warning(
+            "the device has no room for the batch; going on with %d images at once, whose "
+            "gradients add up (set the recipe's micro_batch to begin so)",
+            self.micro_batch,
+        )
+
+    def epoch(self, epoch: int) -> float:
+        """Take one step for each batch; return the mean loss of the epoch's images."""
+        self.model.train()
+        epoch_seed = derive_seed(self.seed, "epoch", epoch)
+        total, count = torch.zeros((), device=self.device), 0
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(epoch_seed)  # for dropout and stochastic depth
+            for index, batch in enumerate(self.batches.epoch(epoch_seed, self.device)):
+                steps = len(self.batches)
+                self.rate = learning_rate(self.recipe, epoch * steps + index, steps)
+                total += self._step(batch) * len(batch.labels)
+                count += len(batch.labels)
+        return float(total) / count
+
+    def _step(self, batch: Batch) -> Tensor:
+        """Return the batch's mean loss, before the step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.zero_grad()
+        whole = torch.zeros((), device=self.device)
+        for part in batch.parts(self.micro_batch):
+            share = len(part.labels) / len(batch.labels)
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
+            ):
+                logits = self.model(part.images)
+            loss = _loss(logits.float(), part, self.recipe.label_smoothing) * share
+            loss.backward()
+            whole += loss.detach()
+        if self.recipe.gradient_clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        self.optimizer.step()
+        return whole
+
+
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     kinds: dict[str, type[torch.optim.Adam]] = {
         "adam": torch.optim.Adam,
@@ -236,36 +286,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return kinds[recipe.optimizer](groups, lr=recipe.learning_rate, fused=True)
-
-
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batches: Batches,
-    recipe: Recipe,
-    epoch: int,
-    seed: int,
-    device: torch.device,
-) -> float:
-    """Take one step for each batch; return the mean loss of the epoch's images."""
-    model.train()
-    epoch_seed = derive_seed(seed, "epoch", epoch)
-    total, count = torch.zeros((), device=device), 0
-    with torch.random.fork_rng():
-        torch.manual_seed(epoch_seed)  # for dropout and stochastic depth
-        for index, batch in enumerate(batches.epoch(epoch_seed, device)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, epoch * len(batches) + index, len(batches))
-            loss = _loss(model(batch.images), batch, recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            if recipe.gradient_clip:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-            optimizer.step()
-            total += loss.detach() * len(batch.labels)
-            count += len(batch.labels)
-    return float(total) / count
+    first, second = recipe.betas
+    return kinds[recipe.optimizer](
+        groups, lr=recipe.learning_rate, betas=(first, second), fused=True
+    )
 
 
 def _loss(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
@@ -274,3 +298,14 @@ def _loss(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
         return loss
     pasted = F.cross_entropy(logits, batch.pasted_labels, label_smoothing=smoothing)
     return batch.share * loss + (1 - batch.share) * pasted
+
+
+def _copied(tree: Any) -> Any:
+    """Return dicts and lists of tensors and numbers as a copy of their own, on the CPU."""
+    if isinstance(tree, Tensor):
+        return tree.detach().to("cpu", copy=True)
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_copied(value) for value in tree]
+    return tree

@@ -9,34 +9,39 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthgap.config.blends import Blend, Point, points
 from synthgap.config.captioners import AttributesCaptioner, Captioner
+from synthgap.config.checks import check
+from synthgap.config.classifiers import Classifier
+from synthgap.config.comparisons import GUIDING, Comparison, Trial, trials
 from synthgap.config.compositional import Compositional
 from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
-from synthgap.config.metrics import CONVENTIONAL, LEAST_IMAGES, Alignment, Distribution
+from synthgap.config.image_sets import ImageSet
+from synthgap.config.metrics import Alignment, Distribution
+from synthgap.config.real import Real
 from synthgap.config.replication import Replication
 from synthgap.config.scorers import Scorer
 from synthgap.config.sections import (
     SPLITS,
-    Classifier,
     Count,
-    Distinguish,
     FolderName,
     Name,
     Pattern,
     PerSplit,
-    Probe,
-    Real,
     Section,
-    Studies,
+    Split,
     Synthetic,
     TrainedModel,
 )
-from synthgap.config.views import DepthView, View, check_view
-from synthgap.errors import UserError, suggest
+from synthgap.config.studies import Probe, Studies
+from synthgap.config.views import DepthView, View
+from synthgap.errors import UserError
 from synthgap.hub import HubModel
 from synthgap.weights import WeightFile
+
+IMAGES = "images"  # in the place of a kind of prompt
 
 # What of a generator shapes an image; the rest says where it comes from and when it is given up.
 CALL_OPTIONS = {
@@ -77,7 +82,8 @@ class Config(Section):
         None, description="folder of models from a hub; `models/hub` in `results` by default"
     )
     trained_models: dict[Name, TrainedModel] = {}
-    generators: dict[Name, Generator] = Field(min_length=1)
+    generators: dict[Name, Generator] = {}
+    image_sets: dict[Name, ImageSet] = {}
     synthetic: Synthetic
     composites: list[Pattern] = []
     views: dict[Name, View] = {}
@@ -95,10 +101,134 @@ class Config(Section):
         return self.downloads or f"{self.results}/models/hub"
 
     @cached_property
-    def sources(self) -> dict[str, tuple[str, str]]:
-        """Synthetic sources: name to (generator, kind of prompt)."""
+    def generated(self) -> dict[str, tuple[str, str]]:
+        """Synthetic sources that are made here: name to (generator, kind of prompt)."""
         kinds = self.synthetic.prompts
-        return {f"{name}-{kind}": (name, kind) for name in self.generators for kind in kinds}
+        return {
+            f"{name}-{kind}": (name, kind)
+            for name, generator in self.generators.items()
+            # A class's number says no more than its name.
+            for kind in (kinds if generator.class_labels is None else ["classname"])
+        }
+
+    @cached_property
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """All synthetic sources: name to (generator or image set, kind of prompt or `images`)."""
+        return self.generated | {name: (name, IMAGES) for name in self.image_sets}
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """The places on axes of training data: fractions and mixtures to train on."""
+        return points(self.studies, list(self.sources))
+
+    @cached_property
+    def blends(self) -> dict[str, Blend]:
+        """The data sets that are blended of parts of sources, by name."""
+        return {point.dataset: point.blend for point in self.points if point.blend}
+
+    def about_points(self) -> list[dict[str, Any]]:
+        """Return what of the axes `collect_metrics` needs to know."""
+        used: dict[str, dict[str, Any]] = {}
+        if self.studies.transfer and (scaling := self.studies.transfer.scaling):
+            probe = self.studies.transfer.probes[scaling.probe]
+            used["scaling"] = probe.model_dump() | {"settings": {"probe": scaling.probe}}
+            used["scaling"]["seeds"] = scaling.seeds or probe.seeds
+        if mixing := self.studies.mixing:
+            told = mixing.model_dump(include={"view", "classifier", "seeds"})
+            used["mixing"] = told | {"settings": {}}
+        return [
+            used[point.study]
+            | {
+                "study": point.study,
+                "dataset": point.dataset,
+                "source": point.source,
+                "settings": used[point.study]["settings"] | point.about,
+            }
+            for point in self.points
+        ]
+
+    def about_leaks(self, comparison: str, view: str) -> dict[str, Any]:
+        """Return what the metrics table says of the files of a comparison."""
+        first, *others = self.comparisons[comparison].sources
+        sides = {"train_source": first, "test_source": "+".join(others)}
+        return {"study": "leaks", **sides, "view": view}
+
+    def about_people(self, sources: list[str]) -> dict[str, Any]:
+        """Return what the metrics table says of the answers to a quiz."""
+        first, other = sources
+        settings = {
+            "comparison": "+".join(sources),
+            "distributions": sources,
+            "chance": 1 / len(sources),
+            "control": False,
+            "axis": "main",
+            "order": 0,
+        }
+        sides = {"train_source": first, "test_source": other}
+        named = {"view": "rgb", "architecture": "people", "settings": settings}
+        return {"study": "distinguish", **sides, **named}
+
+    def about_realism(self, guided: str, source: str) -> dict[str, Any]:
+        """Return what the metrics table says of how a guiding classifier judges a source."""
+        settings = {"judged_by": f"real+{self.guided[guided]}", "order": -1, "guides": guided}
+        sides = {"train_source": "real", "test_source": source, "view": "rgb"}
+        return {"study": "realism", "architecture": GUIDING, **sides, "settings": settings}
+
+    def judged(self, comparison: str) -> dict[str, str]:
+        """Return the sources that classifiers of a comparison are shown besides, and as which.
+
+        Of `real` and a generator without realism guidance, those of the same with it.
+        """
+        one = self.comparisons[comparison]
+        first, other, *more = one.sources
+        if one.samples or first != "real" or more or other not in self.generated:
+            return {}
+        return {source: other for source in self.guided if self.guided[source] == other}
+
+    @cached_property
+    def guided(self) -> dict[str, str]:
+        """Sources with realism guidance, and those without it that they are of."""
+        return {
+            source: f"{realism.of}-{kind}"
+            for source, (name, kind) in self.generated.items()
+            if (realism := self.generators[name].realism)
+        }
+
+    @property
+    def transfer_probes(self) -> dict[str, Probe]:
+        """The probes of study `transfer`, if it is asked for."""
+        return self.studies.transfer.probes if self.studies.transfer else {}
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        """What study `distinguish` trains, if it is asked for."""
+        study = self.studies.distinguish
+        return trials(study, list(self.sources)) if study else []
+
+    @cached_property
+    def comparisons(self) -> dict[str, Comparison]:
+        """The data sets of study `distinguish`, by name."""
+        return {trial.comparison.name: trial.comparison for trial in self.trials}
+
+    def about_trials(self) -> list[dict[str, Any]]:
+        """Return what of study `distinguish` `collect_metrics` needs to know."""
+        views = self.about_views()
+        places = {name: place for place, name in enumerate(dict.fromkeys(
+            trial.classifier for trial in self.trials if trial.axis == "main"
+        ))}  # fmt: skip
+        return [
+            {
+                "dataset": trial.comparison.name,
+                "view": trial.view,
+                "classifier": trial.classifier,
+                "seeds": list(trial.seeds),
+                "axis": trial.axis,
+                "order": places[trial.classifier],
+                "sources": list(trial.comparison.sources),
+                "view_options": views.get(trial.view, {}),
+            }
+            for trial in self.trials
+        ]
 
     def about_source(self, source: str) -> dict[str, Any]:
         """Return what the metrics table says of a source; nothing of `real`.
@@ -109,7 +239,8 @@ class Config(Section):
         if source not in self.sources:
             return {}
         name, kind = self.sources[source]
-        generators = {name: self.resolved(name) for name in self.generators}
+        generators: dict[str, Generator | ImageSet] = {n: self.resolved(n) for n in self.generators}
+        generators |= self.image_sets
         released = generators[name].released
         # A pipeline that reads no guidance follows its prompt as if the scale were 1.
         scale = generators[name].guidance_scale
@@ -139,8 +270,8 @@ class Config(Section):
             "settings": {"distribution": name},
         }
 
-    def about_probes(self) -> dict[str, Any]:
-        """Return the probes of study `transfer`, each with the options of its view."""
+    def about_views(self) -> dict[str, dict[str, Any]]:
+        """Return the options of each view that move its numbers."""
         options = {name: self.view_options(name) for name in self.views}
         for view in options.values():
             # What moves no number, or its last digits at most; a lossy codec does.
@@ -148,9 +279,14 @@ class Config(Section):
                 view.pop(name, None)
             for name in [name for name, value in view.items() if value is None]:
                 del view[name]
+        return options
+
+    def about_probes(self) -> dict[str, Any]:
+        """Return the probes of study `transfer`, each with the options of its view."""
+        options = self.about_views()
         return {
             name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
-            for name, probe in self.studies.transfer.probes.items()
+            for name, probe in self.transfer_probes.items()
         }
 
     def view_options(self, name: str) -> dict[str, Any]:
@@ -166,34 +302,49 @@ class Config(Section):
     @property
     def shown_sources(self) -> list[str]:
         """The sources whose test images the report shows in every view: few, as views cost."""
-        generators = {next(iter(self.generators)), next(reversed(self.generators))}
-        first = self.synthetic.prompts[0]
-        found = self.sources.items()
-        return ["real", *(s for s, (name, kind) in found if name in generators and kind == first)]
+        kinds = (self.synthetic.prompts[0], IMAGES)
+        found = [source for source, (_, kind) in self.sources.items() if kind in kinds]
+        return ["real", *dict.fromkeys([found[0], found[-1]])]
 
     @property
     def shown_distribution(self) -> str | None:
         """The distribution that figure and main table show, if any has density and coverage."""
         found = [name for name, one in self.distributions.items() if "prdc" in one.metrics]
-        return self.studies.transfer.distribution or next(iter(found), None)
+        chosen = self.studies.transfer and self.studies.transfer.distribution
+        return chosen or next(iter(found), None)
 
     @property
     def used_encoders(self) -> dict[str, Encoder]:
-        """The encoders that a distribution is measured with."""
+        """The encoders that a distribution is measured with, or a linear probe trained on."""
         used = {distribution.encoder for distribution in self.distributions.values()}
+        used |= set(self.studies.distinguish.probes if self.studies.distinguish else ())
         return {name: encoder for name, encoder in self.encoders.items() if name in used}
+
+    @cached_property
+    def used_classifiers(self) -> dict[str, Classifier]:
+        """The classifiers that a study or an encoder needs."""
+        used = {probe.classifier for probe in self.transfer_probes.values()}
+        used |= {trial.classifier for trial in self.trials}
+        used |= {self.studies.mixing.classifier} if self.studies.mixing else set()
+        encoders = self.used_encoders.values()
+        used |= {one.classifier for one in encoders if isinstance(one, ClassifierEncoder)}
+        return {name: one for name, one in self.classifiers.items() if name in used}
 
     @property
     def scorers(self) -> dict[str, Scorer]:
         """What images are scored by."""
         return self.alignment.scorers if self.alignment else {}
 
-    @property
-    def used_views(self) -> set[str]:
-        """The views that something is trained, tested or measured in."""
-        probes = self.studies.transfer.probes.values()
-        views = {probe.view for probe in probes} | {self.studies.distinguish.view}
-        return views | {encoder.view for encoder in self.used_encoders.values()}
+    def sources_in(self, view: str) -> list[str]:
+        """Return the sources that something is trained, tested or measured on in a view."""
+        everything = ["real", *self.sources]
+        whole = {probe.view for probe in self.transfer_probes.values()}
+        if view in whole | {encoder.view for encoder in self.used_encoders.values()}:
+            return everything
+        used = {s for t in self.trials if t.view == view for s in t.comparison.sources}
+        if (mixing := self.studies.mixing) and mixing.view == view:
+            used |= {"real", *(mixing.sources or self.sources)}
+        return [source for source in everything if source in used]
 
     def resolved(self, name: str) -> Generator:
         """Return a generator with all its settings, those of its preset included."""
@@ -216,6 +367,8 @@ class Config(Section):
             found.append(self.captioner.hub_model)
         found += [encoder.hub_model for encoder in self.used_encoders.values()]
         found += [model for scorer in self.scorers.values() for model in scorer.hub_models.values()]
+        starts = [one.weights for one in self.used_classifiers.values()]
+        found += [weights.hub_model for weights in starts if weights]
         return {model.name: model for model in found if model}
 
     @cached_property
@@ -229,22 +382,33 @@ class Config(Section):
 
     @cached_property
     def captioned(self) -> list[str]:
-        """The sources whose training images are captioned."""
+        """The sources whose images are captioned."""
         if "caption" not in self.synthetic.prompts and not self.trained_models:
             return []
         composites = self.composites if self.captioner.composites else []
         return ["real", *(f"cutmix-{pattern}" for pattern in composites)]
+
+    def caption_splits(self, source: str) -> list[Split]:
+        """Return the splits of a source that are captioned: those that prompts are made of."""
+        if source == "real" and "caption" in self.synthetic.prompts:
+            return list(SPLITS)
+        return ["train"]
 
     def shards_of(self, source: str, view: str = "rgb") -> PerSplit:
         """Return the number of shards a split that a source has in a view."""
         if source not in self.sources:
             return self.real.shards
         usual = self.synthetic.shards
-        made = self.generators[self.sources[source][0]].shards or usual
+        name = self.sources[source][0]
+        made = (self.image_sets.get(name) or self.generators[name]).shards or usual
         if view == "rgb" or made is usual:
             return made
         # A view takes a small part of the time that generation does: fewer jobs of it will do.
         return PerSplit(**{split: min(made[split], usual[split]) for split in SPLITS})
+
+    def image_set_options(self, name: str) -> dict[str, Any]:
+        """Return what the commands of real images need to know of an image set."""
+        return self.image_sets[name].options(self.real, self.synthetic.samples_per_class)
 
     def generator_options(self, name: str) -> dict[str, Any]:
         """Return what `generate_images` needs to know of a generator, defaults resolved."""
@@ -252,6 +416,10 @@ class Config(Section):
         # One size and codec for all sources: a classifier would tell them apart by these.
         options["stored_size"] = self.real.image_size
         options["image_format"] = self.real.image_format
+        if (labels := self.generators[name].class_labels) is not None:
+            options["class_labels"] = labels
+        if (realism := self.generators[name].realism) is not None:
+            options["realism"] = realism.scale
         trained = self.generators[name].trained
         if trained is not None:
             # The PixArt pipeline's defaults are for large images and web captions.
@@ -264,100 +432,9 @@ class Config(Section):
         return options
 
     @model_validator(mode="after")
-    def _references(self) -> Self:
-        """Check that every name points at something."""
-        for name, generator in self.generators.items():
-            if generator.trained is not None:
-                _refer(f"generators.{name}.trained", generator.trained, self.trained_models)
-        uses: dict[str, Probe | Distinguish] = {"studies.distinguish": self.studies.distinguish}
-        for name, probe in self.studies.transfer.probes.items():
-            uses[f"studies.transfer.probes.{name}"] = probe
-        for where, use in uses.items():
-            _refer(f"{where}.view", use.view, ["rgb", *self.views])
-            _refer(f"{where}.classifier", use.classifier, self.classifiers)
-        self._check_sizes()
-        if "rgb" in self.views:
-            raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
+    def _consistent(self) -> Self:
+        check(self)
         return self
-
-    @model_validator(mode="after")
-    def _metrics(self) -> Self:
-        """Check encoders and what they are used for."""
-        for name, encoder in self.encoders.items():
-            _refer(f"encoders.{name}.view", encoder.view, ["rgb", *self.views])
-            if isinstance(encoder, ClassifierEncoder):
-                _refer(f"encoders.{name}.classifier", encoder.classifier, self.classifiers)
-        for name, distribution in self.distributions.items():
-            _refer(f"distributions.{name}.encoder", distribution.encoder, self.encoders)
-            self._check_distribution(f"distributions.{name}", distribution)
-        for name, benchmark in (
-            self.compositional.benchmarks if self.compositional else {}
-        ).items():
-            for generator in benchmark.generators or ():
-                _refer(f"compositional.{name}.generators", generator, self.generators)
-        if (shown := self.studies.transfer.distribution) is not None:
-            _refer("studies.transfer.distribution", shown, self.distributions)
-            if "prdc" not in self.distributions[shown].metrics:
-                raise ValueError(
-                    f"studies.transfer.distribution: `{shown}` has no `prdc` among its metrics"
-                )
-        return self
-
-    def _check_distribution(self, where: str, distribution: Distribution) -> None:
-        """Refuse what could not be measured once all images are made."""
-        samples, made = distribution.samples, self.synthetic.samples_per_class.train
-        if distribution.neighbours >= samples:
-            raise ValueError(f"{where}: neighbours must be below samples")
-        if "frechet" in distribution.metrics and samples < CONVENTIONAL and not distribution.few:
-            raise ValueError(
-                f"{where}: a Fréchet distance of fewer than {CONVENTIONAL} images is named after "
-                "their number; add `few: true` to allow it, or raise samples"
-            )
-        if "vendi" in distribution.metrics and made < LEAST_IMAGES:
-            raise ValueError(
-                f"{where}: the Vendi score needs {LEAST_IMAGES} images a class, and "
-                f"synthetic.samples_per_class has {made}"
-            )
-        if (classes := self.real.classes) and samples > classes * made:
-            raise ValueError(
-                f"{where}.samples: {samples} is more than the {classes * made} images of a source"
-            )
-        if classes and "vendi" in distribution.metrics and samples // classes < LEAST_IMAGES:
-            raise ValueError(
-                f"{where}: the Vendi score needs {LEAST_IMAGES} images a class; raise samples to "
-                f"{LEAST_IMAGES * classes}"
-            )
-
-    @model_validator(mode="after")
-    def _captions(self) -> Self:
-        if self.captioner.composites and not self.composites:
-            raise ValueError("captioner.composites: there are none; name patterns in `composites`")
-        return self
-
-    def _check_sizes(self) -> None:
-        """Check that what is measured in pixels fits the images."""
-        side = self.real.image_size
-        for name, view in self.views.items():
-            check_view(name, view, side)
-        for name, model in self.trained_models.items():
-            shrink = 2 ** (len(model.autoencoder_channels) - 1)
-            if side % shrink:
-                raise ValueError(
-                    f"trained_models.{name}: {len(model.autoencoder_channels)} levels of "
-                    f"autoencoder_channels need real.image_size to be a multiple of {shrink}"
-                )
-        wanted = self.studies.distinguish.images_per_class
-        for split in SPLITS:
-            if wanted[split] > (made := self.synthetic.samples_per_class[split]):
-                raise ValueError(
-                    f"studies.distinguish.images_per_class.{split}: {wanted[split]} is more than "
-                    f"the {made} of synthetic.samples_per_class"
-                )
-
-
-def _refer(key: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise ValueError(f"{key}: no `{value}` in this config{suggest(value, known)}")
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:

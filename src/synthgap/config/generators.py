@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from synthgap.classifiers.recipe import Recipe
+from synthgap.config.classifiers import TimmArchitecture
 from synthgap.config.sections import Count, FolderName, Name, PerSplit, Section
 from synthgap.errors import UserError, suggest
 from synthgap.hub import is_folder
@@ -94,6 +96,44 @@ def presets() -> dict[str, Preset]:
     return known
 
 
+class Realism(Section):
+    """A classifier of noised images that steers the sampler (paper C, section 6.3)."""
+
+    of: Name = Field(description="the generator without it, whose images are the generated side")
+    scale: Guidance = Field(description="weight of the classifier's gradient")
+    architecture: TimmArchitecture = TimmArchitecture(family="timm", name="resnet50")
+    recipe: Recipe = Recipe(epochs=20, batch_size=256, learning_rate=3e-4, shift=0)
+    threads: Count = Field(1, description="CPU threads of its training")
+
+    @model_validator(mode="after")
+    def _noise_alone(self) -> Self:
+        told = self.recipe.model_dump(exclude=NOISED_RECIPE, exclude_unset=True)
+        off = Recipe(shift=0).model_dump()
+        if foreign := [name for name, value in told.items() if value != off[name]]:
+            raise ValueError(
+                f"realism.recipe.{foreign[0]}: a classifier of noised images has noise in the "
+                f"place of other augmentation; it takes {', '.join(sorted(NOISED_RECIPE))}"
+            )
+        return self
+
+
+# What of a recipe holds without images.
+NOISED_RECIPE = {
+    "epochs",
+    "batch_size",
+    "micro_batch",
+    "optimizer",
+    "betas",
+    "learning_rate",
+    "weight_decay",
+    "warmup_epochs",
+    "schedule",
+    "label_smoothing",
+    "gradient_clip",
+    "precision",
+}
+
+
 class Generator(Section):
     """A text-to-image pipeline and how it is called; what is left out comes from the preset."""
 
@@ -114,6 +154,12 @@ class Generator(Section):
     guidance_argument: GuidanceArgument | None = Field(
         None, description="the call's argument that takes the guidance scale"
     )
+    class_labels: Literal["order"] | list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        description="of a pipeline that is told a class and no prompt: the model's number for each "
+        "class, or `order` where both number them alike",
+    )
+    realism: Realism | None = Field(None, description="steer the sampler towards real images")
     steps: Count | None = Field(None, description="inference steps")
     image_size: Side | None = Field(
         None, description="side in pixels that the model renders; stored at the real images' size"

@@ -54,8 +54,9 @@ class HubUser(Section):
             if self.revision:
                 raise ValueError("`revision` is of a hub's model, and `model` is a folder")
         elif self.model.count("/") != 1:
+            known = ", ".join(self.built_in())
             raise ValueError(
-                f"no {self.noun} `{self.model}`; known: {', '.join(self.built_in())}; or "
+                f"no {self.noun} `{self.model}`; {f'known: {known}; or ' if known else ''}"
                 "give a hub id (owner/name) or a folder (./name)"
             )
 

@@ -29,6 +29,9 @@ class Site(Section):
     gpu_model: Model = Field(
         "any", description="GPU model as Slurm names it; `any`, or `none` for all jobs on CPUs"
     )
+    jobs_per_gpu: Count = Field(
+        1, description="jobs that share a GPU of this machine; a cluster hands out whole ones"
+    )
     max_mem_mb: Count | None = Field(None, description="most memory a job may ask for, in MB")
     max_runtime: Count | None = Field(None, description="most minutes a job may ask for")
     scratch: FolderName | None = Field(

@@ -247,8 +247,33 @@ class RandomCropsView(_Part):
     count: Count = Field(4, description="crops an image")
 
 
+class ResizeView(_Part):
+    """The same image in fewer pixels."""
+
+    kind: Literal["resize"]
+    size: Count = Field(description="side in pixels")
+
+
+class JpegView(_Part):
+    """What JPEG leaves: its traces in all images alike."""
+
+    kind: Literal["jpeg"]
+    quality: Annotated[int, Field(ge=1, le=95)] = Field(description="of libjpeg's scale")
+    chroma: Literal["4:4:4", "4:2:2", "4:2:0"] = Field(
+        "4:2:0", description="subsampling of the colours"
+    )
+    codec: Lossless = "webp"
+
+
 View = Annotated[
-    DepthView | PassView | BandView | PatchesView | CropView | RandomCropsView,
+    DepthView
+    | PassView
+    | BandView
+    | PatchesView
+    | CropView
+    | RandomCropsView
+    | ResizeView
+    | JpegView,
     Field(discriminator="kind"),
 ]
 

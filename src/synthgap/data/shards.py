@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -189,20 +190,29 @@ def sample_of(row: dict[str, Any]) -> Sample:
 
 
 class ImageReader:
-    """Read encoded images from anywhere in any number of tars, keeping a few files open."""
+    """Read encoded images from anywhere in any number of tars, keeping a few files open.
+
+    Any number of threads may read at the same time.
+    """
 
     MOST_OPEN = 256  # a process may have some 1000
 
     def __init__(self) -> None:
         self._files: dict[Path, int] = {}
+        self._lock = threading.Lock()
 
     def read_bytes(self, tar: Path, offset: int, length: int) -> bytes:
         """Return `length` bytes at `offset`; raises UserError if the tar ends before."""
-        if tar not in self._files:
-            if len(self._files) >= self.MOST_OPEN:
-                os.close(self._files.pop(next(iter(self._files))))
-            self._files[tar] = os.open(tar, os.O_RDONLY)
-        content = os.pread(self._files[tar], length, offset)
+        with self._lock:
+            if tar not in self._files:
+                if len(self._files) >= self.MOST_OPEN:
+                    os.close(self._files.pop(next(iter(self._files))))
+                self._files[tar] = os.open(tar, os.O_RDONLY)
+            file = os.dup(self._files[tar])  # another thread may close the file itself
+        try:
+            content = os.pread(file, length, offset)
+        finally:
+            os.close(file)
         if len(content) != length:
             raise UserError(
                 f"{tar} is cut short: no image of {length} bytes at {offset}; delete it and run "

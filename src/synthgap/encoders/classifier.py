@@ -1,4 +1,4 @@
-"""A classifier trained here as encoder: what enters its last layer, of images as they are."""
+"""A classifier trained here as encoder: what enters its last layer."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ def make_encoder(spec: Mapping[str, Any], model: Path, device: str) -> NetworkEn
     model: .safetensors of `train_classifier`.
     """
     network: Any  # nn.Module does not declare what tells the width
-    network, architecture, _ = load(model)
+    network, about = load(model)
     network.to(device)
 
     def run(images: Images) -> Vectors:
-        return extract(network, images, len(images))
+        return extract(network, about.fit(images), len(images))
 
-    bagnet = architecture["family"] == "bagnet"
+    bagnet = about.architecture["family"] == "bagnet"
     return NetworkEncoder(
         run,
         width=network.classifier.in_features if bagnet else network.head_hidden_size,
@@ -30,7 +30,7 @@ def make_encoder(spec: Mapping[str, Any], model: Path, device: str) -> NetworkEn
             "weights": weights_digest(model),
             "layer": "before the last",
             "dtype": "float32",
-            "preprocessing": {"image_size": "as it is"},
+            "preprocessing": {"image_size": about.input_size or "as it is"},
         },
         spec=spec,
         model=model,

@@ -17,9 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
-from synthgap.encoders.network import NetworkEncoder, read_weights
-from synthgap.encoders.timm_folder import read_config, transformer
+from synthgap.encoders.network import NetworkEncoder
+from synthgap.encoders.timm_folder import transformer
 from synthgap.errors import UserError
+from synthgap.model_folder import read_config, read_weights
 
 HEADS = {384: 12, 768: 12, 1024: 16, 1280: 16}  # by width
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from synthgap.devices import is_too_large
@@ -172,18 +171,6 @@ def missing_weights(folder: Path, missing: Sequence[str]) -> None:
             f"{folder}: the weights lack {len(missing)} tensors of the network, the first being "
             f"{sorted(missing)[0]}"
         )
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return the tensors of a folder's model.safetensors. UserError if it is missing or damaged."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise UserError(f"{folder}: it has no model.safetensors, and no other weights are loaded")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def weights_digest(model: Path) -> str:

@@ -4,7 +4,6 @@ Layers: `token`, the class token, and `mean`, the mean of the patches' tokens, b
 layer norm.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from synthgap.encoders.network import (
     layer_of,
     missing_weights,
     on_device,
-    read_weights,
     weights_digest,
 )
 from synthgap.encoders.preprocessing import Preprocessing
 from synthgap.errors import UserError
+from synthgap.model_folder import read_config, read_weights
 
 # What constructors raise on options they do not take.
 REFUSALS = (TypeError, ValueError, AssertionError, KeyError, RuntimeError)
@@ -35,15 +34,6 @@ def make_encoder(spec: Mapping[str, Any], model: Path, device: str) -> NetworkEn
         raise UserError(f"{model} is no model of timm: its config.json names no `architecture`")
     options = config.get("model_args") or {}
     return transformer(config["architecture"], options, read_weights(model), spec, model, device)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return a folder's config.json. UserError where there is none."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is no folder of a model: no config.json ({error})") from error
-    return dict(config)
 
 
 def transformer(

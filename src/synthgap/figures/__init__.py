@@ -1,1 +1,1 @@
-"""One module a figure; each `draw(table)` reads the metrics table and returns a Figure."""
+"""One module a figure: `draw(table)` returns a Figure, `numbers(table)` the rows that it shows."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from synthgap.errors import UserError
-from synthgap.metrics.table import Row
+from synthgap.metrics.table import Row, to_table
 
 REAL = "real"
 ACCURACY = "top1_accuracy"
+GAP = "gap_to_real"
+RELATIVE = "accuracy_relative_to_real"
 DISTRIBUTION = ("density", "coverage", "precision", "recall")
 # In the order of drawing, with their names in words.
 PROBES = {
@@ -21,7 +25,11 @@ PROBES = {
     "band": "frequency band",
     "high": "high frequencies",
 }
-PROMPTS = {"classname": "class-name prompts", "caption": "caption prompts"}
+PROMPTS = {
+    "classname": "class-name prompts",
+    "caption": "caption prompts",
+    "images": "images from elsewhere",
+}
 
 BySource = Mapping[str, Row]
 
@@ -98,15 +106,22 @@ def pairs(found: Iterable[Source]) -> list[list[Source]]:
 
 
 def synth_to_real(
-    rows: Iterable[Row], *, probe: str = "rgb", architecture: str | None = None
+    rows: Iterable[Row],
+    *,
+    probe: str = "rgb",
+    architecture: str | None = None,
+    metric: str = ACCURACY,
 ) -> BySource:
-    """Accuracy on real test images by training source; `real` holds Real->Real.
+    """A number of real test images by training source; of an accuracy, `real` holds Real->Real.
+
+    Args:
+        metric: `ACCURACY`, or its comparison with real training images: `GAP` or `RELATIVE`.
 
     Raises:
         UserError: several rows for one source: name the architecture.
     """
-    chosen = [r for r in _transfer(rows) if r.test_source == REAL and _probe(r) == probe]
-    return _by_source(_of_architecture(chosen, architecture), "train_source")
+    chosen = [r for r in _transfer(rows, metric) if r.test_source == REAL and _probe(r) == probe]
+    return by_source(_of_architecture(chosen, architecture), "train_source")
 
 
 def real_to_synth(rows: Iterable[Row], *, architecture: str | None = None) -> BySource:
@@ -120,13 +135,23 @@ def real_to_synth(rows: Iterable[Row], *, architecture: str | None = None) -> By
         for r in _transfer(rows)
         if r.train_source == REAL and r.test_source != REAL and _probe(r) == "rgb"
     ]
-    return _by_source(_of_architecture(chosen, architecture), "test_source")
+    return by_source(_of_architecture(chosen, architecture), "test_source")
 
 
-def probes(rows: Iterable[Row]) -> list[str]:
-    """The probes with Synth->Real accuracies in the table."""
-    found = {_probe(r) for r in _transfer(rows) if r.test_source == REAL}
+def probes(rows: Iterable[Row], metric: str = ACCURACY) -> list[str]:
+    """The probes with such numbers of real test images in the table."""
+    found = {_probe(r) for r in _transfer(rows, metric) if r.test_source == REAL}
     return sorted(found, key=probe_order)
+
+
+def architectures(rows: Iterable[Row]) -> list[str]:
+    """The probes that see whole images with a further architecture, by name."""
+    found = {
+        _probe(r)
+        for r in _transfer(rows)
+        if r.test_source == REAL and r.view == "rgb" and _probe(r) not in PROBES
+    }
+    return sorted(found)
 
 
 def distribution(rows: Iterable[Row], metric: str, *, name: str | None = None) -> BySource:
@@ -148,13 +173,13 @@ def distribution(rows: Iterable[Row], metric: str, *, name: str | None = None) -
         and row.seed is None
         and name in (None, row.settings.get("distribution"))
     ]
-    return _by_source(chosen, "test_source")
+    return by_source(chosen, "test_source")
 
 
-def distinguish(rows: Iterable[Row], *, view: str | None = None) -> BySource:
+def distinguish(rows: Iterable[Row]) -> BySource:
     """Accuracy of telling real images from a source's; `real` holds the real-against-real control.
 
-    `view` chooses where a table holds several.
+    That of the study's first classifier.
 
     Raises:
         UserError: several rows for one source.
@@ -163,9 +188,49 @@ def distinguish(rows: Iterable[Row], *, view: str | None = None) -> BySource:
         r
         for r in rows
         if (r.study, r.metric, r.train_source, r.seed) == ("distinguish", ACCURACY, REAL, None)
-        and view in (r.view, None)
+        and (r.settings["axis"], r.settings["order"]) == ("main", 0)
+        and len(r.settings["distributions"]) == 2
     ]
-    return _by_source(chosen, "test_source")
+    return by_source(chosen, "test_source")
+
+
+def by_share(rows: Iterable[Row], study: str, key: str) -> dict[str, dict[float, Row]]:
+    """Accuracies of the studies `scaling` and `mixing`, by training source and rising `key`.
+
+    Args:
+        key: of the settings: `fraction` or `synthetic_ratio`; rows without it are left out.
+
+    Raises:
+        UserError: two rows for one source at the same place.
+    """
+    found: dict[str, dict[float, Row]] = {}
+    for row in rows:
+        if (row.study, row.metric, row.seed) == (study, ACCURACY, None) and key in row.settings:
+            name, at = str(row.train_source), float(row.settings[key])
+            if found.setdefault(name, {}).setdefault(at, row) is not row:
+                raise UserError(f"metrics: two rows for {name} at {key} {at:g} in study {study}")
+    return {name: dict(sorted(points.items())) for name, points in found.items()}
+
+
+def by_source(rows: Iterable[Row], side: str) -> dict[str, Row]:
+    """Rows by `train_source` or `test_source`.
+
+    Raises:
+        UserError: two rows for one source.
+    """
+    found: dict[str, Row] = {}
+    for row in rows:
+        other = found.setdefault(getattr(row, side), row)
+        if other is not row:
+            differ = {
+                name: (getattr(other, name), getattr(row, name))
+                for name in ("metric", "view", "architecture", "encoder", "settings")
+                if getattr(other, name) != getattr(row, name)
+            }
+            raise UserError(
+                f"metrics: two rows for {row.metric} of {getattr(row, side)}; choose one: {differ}"
+            )
+    return found
 
 
 def require(what: str, found: BySource, needed: Iterable[str]) -> None:
@@ -177,6 +242,19 @@ def require(what: str, found: BySource, needed: Iterable[str]) -> None:
     missing = [name for name in needed if name not in found]
     if missing or not found:
         raise UserError(f"metrics table: no {what} for {', '.join(missing) or 'any source'}")
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """Rows as comma-separated values: the metrics table's columns, settings as JSON.
+
+    A row that is given twice is written once; any order in, the same text out.
+    """
+    table = to_table({id(row): row for row in rows}.values())
+    text = io.StringIO()
+    writer = csv.DictWriter(text, table.column_names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.to_pylist())
+    return text.getvalue()
 
 
 def require_sources(found: list[Source]) -> None:
@@ -195,8 +273,8 @@ def x_title(found: list[Source]) -> str:
     return f"{name[:1].upper()}{name[1:]} of the generator"
 
 
-def _transfer(rows: Iterable[Row]) -> list[Row]:
-    return [r for r in rows if (r.study, r.metric, r.seed) == ("transfer", ACCURACY, None)]
+def _transfer(rows: Iterable[Row], metric: str = ACCURACY) -> list[Row]:
+    return [r for r in rows if (r.study, r.metric, r.seed) == ("transfer", metric, None)]
 
 
 def _probe(row: Row) -> str:
@@ -213,25 +291,11 @@ def _of_architecture(rows: list[Row], architecture: str | None) -> list[Row]:
     return [r for r in rows if r.architecture == architecture] or rows
 
 
-def _by_source(rows: Iterable[Row], side: str) -> dict[str, Row]:
-    found: dict[str, Row] = {}
-    for row in rows:
-        other = found.setdefault(getattr(row, side), row)
-        if other is not row:
-            differ = {
-                name: (getattr(other, name), getattr(row, name))
-                for name in ("metric", "view", "architecture", "encoder", "settings")
-                if getattr(other, name) != getattr(row, name)
-            }
-            raise UserError(
-                f"metrics: two rows for {row.metric} of {getattr(row, side)}; choose one: {differ}"
-            )
-    return found
-
-
 def _synthetic_side(row: Row) -> str | None:
     sides = {row.train_source, row.test_source}
     if row.study not in ("transfer", "distinguish") or REAL not in sides or len(sides) != 2:
+        return None
+    if len(row.settings.get("distributions", ())) > 2:
         return None
     (name,) = sides - {REAL}
     return name

@@ -9,6 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from synthgap.figures import data, style
+from synthgap.figures.data import BySource, Source
+from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
@@ -33,17 +35,9 @@ def draw(
         UserError: density, coverage or accuracy of a source, or the real reference, is missing or
             ambiguous.
     """
-    rows = table_rows(table)
-    sources = data.sources(rows)
-    data.require_sources(sources)
+    sources, density, coverage, accuracy = _chosen(table_rows(table), architecture, distribution)
     names = [s.name for s in sources]
     kinds = data.prompt_kinds(sources)
-    density = data.distribution(rows, "density", name=distribution)
-    coverage = data.distribution(rows, "coverage", name=distribution)
-    accuracy = data.synth_to_real(rows, architecture=architecture)
-    data.require("density", density, [data.REAL, *names])
-    data.require("coverage", coverage, [data.REAL, *names])
-    data.require("top-1 accuracy on real images", accuracy, names)
 
     figure = style.new_figure(7.2, 5.2)
     axes = figure.add_subplot()
@@ -105,3 +99,30 @@ def draw(
         [bar for n in [data.REAL, *names] for bar in style.bars(density[n], coverage[n])],
     )
     return figure
+
+
+def numbers(
+    table: Any, *, architecture: str | None = None, distribution: str | None = None
+) -> list[Row]:
+    """The rows that `draw` shows."""
+    sources, density, coverage, accuracy = _chosen(table_rows(table), architecture, distribution)
+    found = [
+        of[name] for name in (data.REAL, *(s.name for s in sources)) for of in (density, coverage)
+    ]
+    return [*found, *(accuracy[s.name] for s in sources)]
+
+
+def _chosen(
+    rows: list[Row], architecture: str | None, distribution: str | None
+) -> tuple[list[Source], BySource, BySource, BySource]:
+    """The sources, their density, coverage and Synth->Real accuracy."""
+    sources = data.sources(rows)
+    data.require_sources(sources)
+    names = [s.name for s in sources]
+    density = data.distribution(rows, "density", name=distribution)
+    coverage = data.distribution(rows, "coverage", name=distribution)
+    accuracy = data.synth_to_real(rows, architecture=architecture)
+    data.require("density", density, [data.REAL, *names])
+    data.require("coverage", coverage, [data.REAL, *names])
+    data.require("top-1 accuracy on real images", accuracy, names)
+    return sources, density, coverage, accuracy

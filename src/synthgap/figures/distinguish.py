@@ -1,4 +1,4 @@
-"""How well a classifier tells each source from real images (paper C, section 3)."""
+"""How well each classifier tells distributions apart (paper C, tables 2 to 6 and figure 3)."""
 
 from __future__ import annotations
 
@@ -6,73 +6,80 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from synthgap.figures import data, style
+from synthgap.figures import style
+from synthgap.figures.comparisons import (
+    classifier_looks,
+    comparisons,
+    label,
+    rows_on,
+)
+from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
+
+# Height in inches of a comparison, and of each further classifier in it.
+ROW, SERIES = 0.2, 0.11
 
 
 @style.styled
-def draw(table: Any, *, view: str | None = None) -> Figure:
-    """Accuracy of real-or-generated classifiers, a row per source, with the control and chance.
+def draw(table: Any) -> Figure:
+    """Accuracy on test images, a row for each comparison, a mark for each classifier.
 
-    The control tells two halves of the real images apart and must come out near 50 %.
+    The short line in each row is chance. Controls, a source against itself, are at the bottom and
+    must come out there.
 
     Args:
         table: the metrics table.
-        view: what the classifiers see, where the table holds several.
 
     Raises:
-        UserError: the control or a source's accuracy is missing or ambiguous.
+        UserError: no rows of the study `distinguish`.
     """
-    rows = table_rows(table)
-    found = data.distinguish(rows, view=view)
-    sources = [s for s in data.sources(rows) if s.name in found]
-    data.require("accuracy of telling it from real images", found, [data.REAL])
-    data.require_sources(sources)
-    kinds = data.prompt_kinds(sources)
-
-    lines = [(data.REAL, "real against real (control)", style.REAL_COLOUR, "*")]
-    positions = [0.0]
-    for kind in kinds:
-        colour, marker = style.prompt_colour(kind, kinds), style.prompt_marker(kind, kinds)
-        group = [(s.name, s.generator, colour, marker) for s in sources if s.prompts == kind]
-        start = positions[-1] + 1.6  # a gap between the groups
-        positions += [start + i for i in range(len(group))]
-        lines += group
-
-    figure = style.new_figure(6.8, 1.7 + 0.27 * positions[-1])
+    rows = rows_on(table_rows(table), "main")
+    names, looks = comparisons(rows), classifier_looks(rows)
+    chances = {row.settings["comparison"]: row.settings["chance"] for row in rows}
+    height = len(names) * (ROW + SERIES * len(looks))
+    figure = style.new_figure(7.2, 1.9 + height)
     axes = figure.add_subplot()
-    axes.axvline(0.5, color=style.MUTED, lw=1, ls=(0, (4, 3)), gid="chance", label="chance")
-    for position, (name, _, colour, marker) in zip(positions, lines, strict=True):
-        row = found[name]
-        axes.plot([0.5, row.value], [position, position], color=colour, lw=2, alpha=0.3, zorder=2)
-        axes.errorbar(
-            [row.value],
-            [position],
-            xerr=style.error(row),
-            color=colour,
-            marker=marker,
-            markersize=11 if name == data.REAL else 6.5,
-            markeredgecolor=colour if name == data.REAL else "white",
-            elinewidth=1.2,
-            gid=name,
-            zorder=3,
-        )
-    axes.set_yticks(positions, [label for _, label, _, _ in lines])
-    axes.set_ylim(positions[-1] + 0.7, -0.7)
+    for place, name in enumerate(names):
+        axes.plot([chances[name]] * 2, [place - 0.42, place + 0.42], color=style.MUTED,
+                  lw=1.2, ls=(0, (3, 2)), gid=f"chance {name}")  # fmt: skip
+    step = 0.72 / max(1, len(looks) - 1)
+    for number, (classifier, look) in enumerate(looks.items()):
+        shift = (number - (len(looks) - 1) / 2) * step if len(looks) > 1 else 0.0
+        found = {r.settings["comparison"]: r for r in rows if r.architecture == classifier}
+        for place, name in enumerate(names):
+            if (row := found.get(name)) is None:
+                continue
+            axes.errorbar(
+                [row.value],
+                [place + shift],
+                xerr=style.error(row),
+                color=look.colour,
+                marker=look.marker,
+                mfc="white" if look.hollow else look.colour,
+                markersize=5.5,
+                elinewidth=1.1,
+                gid=f"{classifier} {name}",
+                zorder=3,
+            )
+    axes.set_yticks(range(len(names)), [label(name) for name in names])
+    axes.set_ylim(len(names) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
+    for between in range(1, len(names)):
+        axes.axhline(between - 0.5, color=style.GRID, lw=0.8, zorder=0)
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.45), max(high, 1.0))
-    axes.set_xlabel("Accuracy of telling a source from real images")
-    axes.set_title("Can a classifier tell them apart?")
+    axes.set_xlim(min(low, min(chances.values()) - 0.05), max(high, 1.01))
+    axes.set_xlabel("Accuracy of telling the source of a test image (dashed: chance)")
     style.percent_axis(axes.xaxis)
-    keys = [
-        style.marker_key(
-            data.prompt_title(kind),
-            style.prompt_marker(kind, kinds),
-            style.prompt_colour(kind, kinds),
-        )
-        for kind in kinds
-    ]
-    style.legend_below(figure, [*keys, *axes.get_legend_handles_labels()[0]])
+    style.legend_below(
+        figure,
+        [style.marker_key(x.label, x.marker, x.colour, hollow=x.hollow) for x in looks.values()],
+    )
     return figure
+
+
+def numbers(table: Any) -> list[Row]:
+    """The rows that `draw` shows."""
+    rows = rows_on(table_rows(table), "main")
+    order = {name: place for place, name in enumerate(comparisons(rows))}
+    return sorted(rows, key=lambda row: (order[row.settings["comparison"]], row.architecture or ""))

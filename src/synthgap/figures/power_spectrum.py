@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from synthgap.errors import UserError
 from synthgap.figures import data, style
+from synthgap.figures.data import Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
+
+ByFrequency = dict[int, dict[str, Row]]
 
 MEAN, SPREAD = "radial_power_db", "radial_power_db_sd"
 # Up to so many generators are told apart by their lines; more, by their x.
@@ -43,15 +46,7 @@ def draw(table: Any) -> Figure:
         UserError: the spectrum of real images or of a source is missing, has other frequencies
             than the rest, or is there twice.
     """
-    rows = table_rows(table)
-    sources = data.sources(rows)
-    names = [s.name for s in sources]
-    means, spreads = _by_frequency(rows, MEAN), _by_frequency(rows, SPREAD)
-    data.require("power spectrum", means[min(means)] if means else {}, [data.REAL, *names])
-    for k in means:
-        data.require(f"power at frequency {k}", means[k], [data.REAL, *names])
-        data.require(f"spread of power at frequency {k}", spreads.get(k, {}), [data.REAL])
-    data.require_sources(sources)
+    sources, means, spreads = _chosen(table_rows(table))
     frequencies = sorted(means)
     of_real = [means[k][data.REAL] for k in frequencies]
     real = _values(of_real)
@@ -89,7 +84,9 @@ def draw(table: Any) -> Figure:
             line["color"] = style.prompt_colour(source.prompts, kinds)
             line["ls"] = LINES[generators.index(source.generator)]
         else:
-            line["color"] = _shades(source.prompts, kinds)(scale(source.x))
+            line["color"] = style.shades(style.prompt_colour(source.prompts, kinds))(
+                scale(source.x)
+            )
             line["lw"] = 1
         left.plot(frequencies, _values(found), **line)
         axes.plot(frequencies, _values(found) - real, **line)
@@ -114,7 +111,7 @@ def draw(table: Any) -> Figure:
         for column, (kind, title) in enumerate(zip(kinds, titles, strict=True), 1):
             differences[column - 1].set_title(title[:1].upper() + title[1:])
             bar_axes = figure.add_subplot(grid[1, column])
-            shades = ScalarMappable(scale, _shades(kind, kinds))
+            shades = ScalarMappable(scale, style.shades(style.prompt_colour(kind, kinds)))
             bar = figure.colorbar(shades, cax=bar_axes, orientation="horizontal")
             bar.outline.set_visible(False)
             bar.set_label(data.x_title(sources))
@@ -125,10 +122,25 @@ def draw(table: Any) -> Figure:
     return figure
 
 
-def _shades(kind: str, kinds: list[str]) -> LinearSegmentedColormap:
-    """From a light tint of a kind of prompt's colour to a dark shade."""
-    colour = np.array(to_rgb(style.prompt_colour(kind, kinds)))
-    return LinearSegmentedColormap.from_list(kind, [0.35 * colour + 0.65, colour, 0.4 * colour])
+def numbers(table: Any) -> list[Row]:
+    """The rows that `draw` shows."""
+    sources, means, spreads = _chosen(table_rows(table))
+    names = [data.REAL, *(s.name for s in sources)]
+    found = [of[name] for of in means.values() for name in names]
+    return [*found, *(spreads[k][data.REAL] for k in means)]
+
+
+def _chosen(rows: list[Row]) -> tuple[list[Source], ByFrequency, ByFrequency]:
+    """The sources, their mean power, and its spread over images."""
+    sources = data.sources(rows)
+    names = [s.name for s in sources]
+    means, spreads = _by_frequency(rows, MEAN), _by_frequency(rows, SPREAD)
+    data.require("power spectrum", means[min(means)] if means else {}, [data.REAL, *names])
+    for k in means:
+        data.require(f"power at frequency {k}", means[k], [data.REAL, *names])
+        data.require(f"spread of power at frequency {k}", spreads.get(k, {}), [data.REAL])
+    data.require_sources(sources)
+    return sources, means, spreads
 
 
 def _frequency_axis(axes: Axes, frequencies: list[int]) -> None:
@@ -141,9 +153,9 @@ def _frequency_axis(axes: Axes, frequencies: list[int]) -> None:
     axes.set_xlabel("Frequency, cycles an image")
 
 
-def _by_frequency(rows: list[Row], metric: str) -> dict[int, dict[str, Row]]:
+def _by_frequency(rows: list[Row], metric: str) -> ByFrequency:
     """The rows of a metric by frequency and source."""
-    found: dict[int, dict[str, Row]] = {}
+    found: ByFrequency = {}
     for row in rows:
         if (row.study, row.metric, row.seed) != ("transfer", metric, None):
             continue

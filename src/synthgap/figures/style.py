@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -181,6 +182,76 @@ def marker_key(label: str, marker: str, colour: str, *, hollow: bool = False) ->
 def legend_below(figure: Figure, handles: Sequence[Artist]) -> None:
     """A legend outside, under the axes, where it hides no data."""
     figure.legend(handles=handles, loc="outside lower center", ncols=4, handletextpad=0.5)
+
+
+def shades(colour: str) -> LinearSegmentedColormap:
+    """From a light tint of a colour to a dark shade."""
+    rgb = np.array(to_rgb(colour))
+    return LinearSegmentedColormap.from_list(colour, [0.35 * rgb + 0.65, rgb, 0.4 * rgb])
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None:
+    """Write the name of each line right of the axes, at the height of its end.
+
+    Names that would overlap are moved apart, in the order of their heights, as little as is needed;
+    thin leaders join them to their lines. Call it last: it needs the final layout.
+
+    Args:
+        ends: (x, y, label, colour), x and y in data coordinates.
+    """
+    if not ends:
+        return
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    ends = sorted(ends, key=lambda end: (end[1], end[2]))
+    # Their room at the side is part of the layout, whatever their heights.
+    texts = [
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(1.05, 0.5),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=7.5,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0, 0.5),
+            },
+            annotation_clip=False,
+        )
+        for x, y, label, colour in ends
+    ]
+    figure.draw_without_rendering()
+    heights = axes.transData.transform([(x, y) for x, y, _, _ in ends])[:, 1]
+    (_, bottom), (_, top) = axes.transAxes.transform([(0, 0), (1, 1)])
+    step = 9.5 * figure.dpi / 72
+    for text, place in zip(texts, _apart(heights, step, bottom, top), strict=True):
+        text.set_position((1.05, (place - bottom) / (top - bottom)))
+
+
+def _apart(
+    wanted: NDArray[np.float64], step: float, low: float, high: float
+) -> NDArray[np.float64]:
+    """Rising places `step` apart at least, near rising wanted ones and, if they fit, in low..high.
+
+    Places that touch move together to the mean of what they want, as in isotonic regression.
+    """
+    offsets = step * np.arange(len(wanted))
+    blocks: list[tuple[float, int]] = []
+    for value in wanted - offsets:
+        mean, count = float(value), 1
+        while blocks and blocks[-1][0] > mean:
+            before, members = blocks.pop()
+            mean = (mean * count + before * members) / (count + members)
+            count += members
+        blocks.append((mean, count))
+    levels = np.concatenate([np.full(count, mean) for mean, count in blocks])
+    places: NDArray[np.float64] = np.clip(levels, low, max(low, high - offsets[-1])) + offsets
+    return places
 
 
 def label_points(

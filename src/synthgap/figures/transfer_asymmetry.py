@@ -7,6 +7,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from synthgap.figures import data, style
+from synthgap.figures.data import BySource, Source
+from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
@@ -24,15 +26,9 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     Raises:
         UserError: an accuracy of a source is missing or ambiguous.
     """
-    rows = table_rows(table)
-    sources = data.sources(rows)
-    data.require_sources(sources)
+    sources, forth, back = _chosen(table_rows(table), architecture)
     names = [s.name for s in sources]
     kinds = data.prompt_kinds(sources)
-    forth = data.real_to_synth(rows, architecture=architecture)
-    back = data.synth_to_real(rows, architecture=architecture)
-    data.require("Real->Synth accuracy", forth, names)
-    data.require("Synth->Real accuracy", back, names)
 
     figure = style.new_figure(6.0, 6.2) if len(sources) <= 12 else style.new_figure(7.6, 7.8)
     axes = figure.add_subplot()
@@ -79,3 +75,21 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         [bar for n in names for bar in style.bars(forth[n], back[n])],
     )
     return figure
+
+
+def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:
+    """The rows that `draw` shows."""
+    sources, forth, back = _chosen(table_rows(table), architecture)
+    return [found[s.name] for s in sources for found in (forth, back)]
+
+
+def _chosen(rows: list[Row], architecture: str | None) -> tuple[list[Source], BySource, BySource]:
+    """The sources, Real->Synth and Synth->Real."""
+    sources = data.sources(rows)
+    data.require_sources(sources)
+    names = [s.name for s in sources]
+    forth = data.real_to_synth(rows, architecture=architecture)
+    back = data.synth_to_real(rows, architecture=architecture)
+    data.require("Real->Synth accuracy", forth, names)
+    data.require("Synth->Real accuracy", back, names)
+    return sources, forth, back

@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from synthgap.figures import data, style
+from synthgap.figures.data import BySource, Source
+from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
@@ -24,11 +26,7 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     Raises:
         UserError: Real->Real or a Synth->Real accuracy is missing or ambiguous.
     """
-    rows = table_rows(table)
-    sources = data.sources(rows)
-    found = data.synth_to_real(rows, architecture=architecture)
-    data.require("top-1 accuracy on real images", found, [data.REAL, *(s.name for s in sources)])
-    data.require_sources(sources)
+    sources, found = _chosen(table_rows(table), architecture)
     kinds = data.prompt_kinds(sources)
 
     figure = style.new_figure(6.8 if len(sources) <= 12 else 8.4, 4.6)
@@ -85,3 +83,17 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         taken,
     )
     return figure
+
+
+def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:
+    """The rows that `draw` shows."""
+    sources, found = _chosen(table_rows(table), architecture)
+    return [found[name] for name in (data.REAL, *(s.name for s in sources))]
+
+
+def _chosen(rows: list[Row], architecture: str | None) -> tuple[list[Source], BySource]:
+    sources = data.sources(rows)
+    found = data.synth_to_real(rows, architecture=architecture)
+    data.require("top-1 accuracy on real images", found, [data.REAL, *(s.name for s in sources)])
+    data.require_sources(sources)
+    return sources, found

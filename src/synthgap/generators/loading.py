@@ -52,7 +52,14 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
         raise UserError(f"{folder}: cannot be loaded as a pipeline folder: {error}") from error
     if scheduler:
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
-    if denoiser_of(pipeline) is None or not hasattr(pipeline, "encode_prompt"):
+    of_classes = "class_labels" in inspect.signature(pipeline.__call__).parameters
+    if of_classes and options.get("class_labels") is None:
+        raise UserError(
+            f"{folder}: {name} is told classes by number; set the generator's `class_labels`"
+        )
+    if options.get("class_labels") is not None and not of_classes:
+        raise UserError(f"{folder}: {name} is told prompts; leave `class_labels` out")
+    if denoiser_of(pipeline) is None or not (of_classes or hasattr(pipeline, "encode_prompt")):
         raise UserError(f"{folder}: {name} is no text-to-image pipeline of a single denoiser")
     # SDXL's would mark images only where a certain package happens to be installed.
     if getattr(pipeline, "watermark", None) is not None:
@@ -72,16 +79,17 @@ def call_arguments(pipeline: type, options: dict[str, Any]) -> dict[str, Any]:
         UserError: it does not take one of them.
     """
     side = options["image_size"]
+    accepted = inspect.signature(pipeline.__call__).parameters
+    # Pipelines that are told classes have one size.
+    size = {"height": side, "width": side} if "height" in accepted else {}
     arguments: dict[str, Any] = {
         "num_inference_steps": options["steps"],
-        "height": side,
-        "width": side,
+        **size,
         "output_type": "pt",
         **options["arguments"],
     }
     if options["guidance_scale"] is not None:
         arguments[options["guidance_argument"] or "guidance_scale"] = options["guidance_scale"]
-    accepted = inspect.signature(pipeline.__call__).parameters
     for name in arguments:
         if name not in accepted:
             known = [known for known in accepted if known != "self"]

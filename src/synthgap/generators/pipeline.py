@@ -1,12 +1,14 @@
 """Any diffusers text-to-image pipeline folder behind one small interface."""
 
+import importlib
 import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import transformers
 
@@ -37,6 +39,8 @@ class TextToImage:
         options: as `Config.generator_options` returns them.
         device: `cpu`, `cuda`, ...
         repeated: prompts that will come again; each is encoded once.
+        classes: class index by prompt, for a pipeline that is told classes.
+        realism: the classifier that steers the sampler, with the weight `options["realism"]`.
 
     Raises:
         UserError: the folder holds no pipeline, it does not fit on the device, or its call does
@@ -49,11 +53,19 @@ class TextToImage:
         options: dict[str, Any],
         device: str,
         repeated: Iterable[str] = (),
+        classes: Mapping[str, int] | None = None,
+        realism: Path | None = None,
     ) -> None:
+        self.side = options["image_size"]
+        self.labels = _labels(options.get("class_labels"), classes or {})
         self.pipeline = load_pipeline(Path(folder), options)
         self.arguments = call_arguments(type(self.pipeline), options)
         check_guidance(self.pipeline, self.arguments)
         place(self.pipeline, options, device)
+        if realism:
+            # By name, so that its code counts among what shapes guided images alone.
+            guiding = importlib.import_module("synthgap.diffusion.realism")
+            guiding.steer(self.pipeline, realism, options["realism"], device)
         self.pipeline.set_progress_bar_config(disable=True)
         self.device, self.to_compile = device, options["compile"]
         self.made_with = {
@@ -68,6 +80,8 @@ class TextToImage:
             self.pipeline,
             self.arguments.get("max_sequence_length", longest and longest.default),
         )
+        if self.labels is not None:
+            return
         negative = self.arguments.get("negative_prompt")
         PromptCache(self.pipeline, {*repeated, *([negative] if negative else [])}, self.truncation)
 
@@ -116,7 +130,10 @@ class TextToImage:
         self.truncation.start(prompts)
         try:
             # A copy, because some pipelines write their template into the caller's list.
-            output = self.pipeline(prompt=list(prompts), generator=generators, **arguments)
+            asked: dict[str, Any] = {"prompt": list(prompts)}
+            if self.labels is not None:
+                asked = {"class_labels": [self.labels[prompt] for prompt in prompts]}
+            output = self.pipeline(**asked, generator=generators, **arguments)
             return self._finish(output, len(prompts))
         except ValueError as error:
             name = type(self.pipeline).__name__
@@ -137,7 +154,10 @@ class TextToImage:
 
     def _finish(self, output: Any, n: int) -> Batch:
         """Check and quantise on the device, so that as little as possible has to leave it."""
-        images = output.images.float()
+        images = output.images
+        if isinstance(images, np.ndarray):  # DiT's pipeline knows no tensors
+            images = torch.from_numpy(images).permute(0, 3, 1, 2)
+        images = images.float()
         finite = images.isfinite().flatten(1).all(1).tolist()
         pixels = (images.nan_to_num() * 255).round().clamp(0, 255).to(torch.uint8)
         light = (pixels.flatten(1).amax(1) > 0).tolist()
@@ -150,13 +170,25 @@ class TextToImage:
                 failures.append("sampling diverged: not a number")
             else:
                 failures.append(None if light[i] else "all pixels are black")
-        height, width = self.arguments["height"], self.arguments["width"]
-        if pixels.shape[2:] != (height, width):
+        if pixels.shape[2:] != (self.side, self.side):
             found = f"{pixels.shape[3]} x {pixels.shape[2]}"
             raise UserError(
                 f"{type(self.pipeline).__name__} rendered {found} pixels where image_size asks for "
-                f"{width}; name a size that it renders as it is"
+                f"{self.side}; name a size that it renders as it is"
             )
         return Batch(
             pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), failures, self.truncation.found()
         )
+
+
+def _labels(told: str | list[int] | None, classes: Mapping[str, int]) -> dict[str, int] | None:
+    """Return the model's number of each prompt's class; None for a pipeline of prompts."""
+    if told is None:
+        return None
+    if isinstance(told, str):  # `order`
+        return dict(classes)
+    if classes and max(classes.values()) >= len(told):
+        raise UserError(
+            f"class_labels: {len(told)} numbers, and there is a class {max(classes.values())}"
+        )
+    return {prompt: told[index] for prompt, index in classes.items()}

@@ -36,11 +36,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
+def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion, in 0..1.
 
     Unlike the bootstrap it has a width at 0 and at n successes: with none of n, the upper limit is
     z^2 / (n + z^2), about 3.8 / n at 95 %, close to the exact (Clopper-Pearson) 3.7 / n.
+
+    Args:
+        successes: a mean over several classifiers of the same n images may be a fraction.
 
     Raises:
         UserError: n < 1, successes outside 0..n, or level outside (0, 1).
@@ -143,15 +146,47 @@ def bootstrap_accuracy_over_seeds(
         )
     if not ((correct >= 0) & (correct <= 1)).all():
         raise UserError("bootstrap over seeds: shares must lie in 0..1")
-    seeds, images = correct.shape
+    images = correct.shape[1]
     value = float(correct.mean())
     if value in (0.0, 1.0):
         return wilson(images if value else 0, images, level)
+    return bootstrap_mean_over_seeds(correct, level=level, resamples=resamples, seed=seed)
+
+
+def bootstrap_mean_over_seeds(
+    values: NDArray[Any],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Mean over seeds and images with a hierarchical percentile bootstrap.
+
+    As `bootstrap_accuracy_over_seeds`, for any finite numbers: where all are equal, both limits
+    are NaN.
+
+    Args:
+        values: (seeds, images).
+        level, resamples, seed: as for `bootstrap_mean`.
+
+    Raises:
+        UserError: not a non-empty matrix of finite numbers, or a bad level or count.
+    """
+    _check_level(level)
+    _check_resamples(resamples)
+    values = np.asarray(values)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise UserError(
+            f"bootstrap over seeds: expected finite numbers (seeds, images), got {values.shape}"
+        )
+    seeds, images = values.shape
     if seeds == 1:
-        return bootstrap_mean(correct[0], level=level, resamples=resamples, seed=seed)
+        return bootstrap_mean(values[0], level=level, resamples=resamples, seed=seed)
+    if (values == values.flat[0]).all():
+        return Interval(float(values.flat[0]), math.nan, math.nan)
 
     # Images that all seeds agree on in the same way are alike; of booleans, at most 2^seeds kinds.
-    kinds, counts = np.unique(correct, axis=1, return_counts=True)
+    kinds, counts = np.unique(values, axis=1, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     means = []
@@ -160,7 +195,82 @@ def bootstrap_accuracy_over_seeds(
         per_kind = drawn_seeds[start : start + len(drawn)] @ kinds.astype(np.float64)
         means.append((per_kind * drawn).sum(axis=1) / (seeds * images))
         start += len(drawn)
-    return Interval(value, *_percentiles(np.concatenate(means), level))
+    return Interval(float(values.mean()), *_percentiles(np.concatenate(means), level))
+
+
+class Comparison(NamedTuple):
+    """How one accuracy compares with a reference."""
+
+    difference: Interval
+    """reference minus accuracy"""
+    ratio: Interval
+    """accuracy over reference"""
+
+
+def bootstrap_comparison(
+    correct: NDArray[Any],
+    reference: NDArray[Any],
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two groups of classifiers on the same images, by a hierarchical percentile bootstrap.
+
+    Every resample draws images once for both sides, as an image that is hard for one is often hard
+    for the other, and training seeds of each side by themselves. With one seed on a side, its
+    training noise is not in the interval; with few it is too small (see
+    `bootstrap_accuracy_over_seeds`).
+
+    Args:
+        correct, reference: (seeds, images) booleans, or shares of an image's crops in 0..1; the
+            same images in the same order, not necessarily as many seeds.
+        level, resamples, seed: as for `bootstrap_mean`.
+
+    Returns:
+        Limits are NaN where resampling changes nothing (one image, or all alike), and those of the
+        ratio where the reference can be 0.
+
+    Raises:
+        UserError: not matrices of as many images, no images, or a bad level or count.
+    """
+    _check_level(level)
+    _check_resamples(resamples)
+    first, second = np.asarray(correct, np.float64), np.asarray(reference, np.float64)
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or not first.size:
+        raise UserError(
+            f"comparison: expected (seeds, images) of the same images: {first.shape} and "
+            f"{second.shape}"
+        )
+    images = first.shape[1]
+    kinds, counts = np.unique(np.vstack([first, second]), axis=1, return_counts=True)
+    sides = (kinds[: len(first)], kinds[len(first) :])
+    rng = np.random.default_rng(seed)
+    weights = [
+        rng.multinomial(len(side), np.full(len(side), 1 / len(side)), size=resamples) / len(side)
+        for side in sides
+    ]
+    means: list[list[NDArray[np.float64]]] = [[], []]
+    start = 0
+    for drawn in _resampled_counts(rng, counts, resamples):
+        for found, weight, side in zip(means, weights, sides, strict=True):
+            found.append((weight[start : start + len(drawn)] @ side * drawn).sum(axis=1) / images)
+        start += len(drawn)
+    ours, theirs = (np.concatenate(found) for found in means)
+    value, base = float(first.mean()), float(second.mean())
+    difference = _limited(base - value, theirs - ours, level)
+    if base == 0:
+        return Comparison(difference, Interval(math.nan, math.nan, math.nan))
+    if not theirs.all():
+        return Comparison(difference, Interval(value / base, math.nan, math.nan))
+    return Comparison(difference, _limited(value / base, ours / theirs, level))
+
+
+def _limited(value: float, resampled: NDArray[np.float64], level: float) -> Interval:
+    """Return an estimate with its percentile limits; NaN where it is always the same."""
+    if np.ptp(resampled) == 0:
+        return Interval(value, math.nan, math.nan)
+    return Interval(value, *_percentiles(resampled, level))
 
 
 def jackknife(value: float, left_out: Sequence[float], level: float = 0.95) -> Interval:

@@ -7,16 +7,31 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | transfer | top1_accuracy | real | real | Real->Real, the reference |
 | transfer | top1_accuracy | S | real | Synth->Real |
 | transfer | top1_accuracy | real | S | Real->Synth |
+| transfer | top5_accuracy | | | the same three, where there are more than five classes |
+| transfer | gap_to_real | S | real | Real->Real minus Synth->Real |
+| transfer | accuracy_relative_to_real | S | real | Synth->Real over Real->Real |
+| alignment | class_probability | real | S | mean probability of the class asked for |
+| scaling | top1_accuracy | S or real | real | trained on settings.fraction of each class |
+| mixing | top1_accuracy | S | real | trained on real images and S, see below |
 | transfer | density_k5_euclidean, ... | real | S or real | S, or the test split, against real |
 | transfer | radial_power_db, radial_power_db_sd | | S or real | at settings.frequency, in dB |
-| distinguish | top1_accuracy | real | S or real | telling S, or real (the control), from real |
+| distinguish | top1_accuracy | first | others | telling sources apart; the same: control |
+| distinguish | jensen_shannon_lower_bound_bits | first | others | see `metrics.distinguish` |
+| distinguish | human_accuracy, ... | first | others | of people, see `metrics.human` |
+| leaks | file_mismatch, file_bytes, ... | first | others | see `metrics.leaks` |
+| realism | share_called_fake | real | S | share of S that classifiers take for generated |
 | captions | words_mean, share_refused, ... | | real | see `synthgap.metrics.captions` |
 | captions | share_prompts_cut, tokens_cut_mean | | S | by settings.text_encoder |
 
 A row with a null `seed` is the summary over all seeds. In the studies `transfer` and `distinguish`
 the settings of every row with a synthetic source hold `generator`, `prompts`, `x` (a number) and
-`x_name` (what that number is); those of an accuracy of study `transfer` hold `probe`, what the
-classifier could see (`rgb`, `structure`...).
+`x_name` (what that number is); those of an accuracy hold `probe`, what the classifier could see
+(`rgb`, `structure`...). Those of the study `scaling` hold `fraction` (0..1] and `train_images`; of
+`mixing` `train_images`, `synthetic_ratio` (images of S for each real one that there is) and
+`mixing`: "replace", where they take the place of as many real ones, or "augment", where they are
+added to all real ones. Those of `distinguish` hold `comparison`, `distributions`, `chance`,
+`control`, `axis` ("main", or what is varied: "views", "samples") and `order`, the classifier's
+place in the study.
 """
 
 from __future__ import annotations

@@ -28,13 +28,16 @@ def about(config: Config, source: str) -> str:
 
 
 def caption_rows(
-    config: Config, measured: Mapping[tuple[str, str], Measured], images: int | None
+    config: Config, measured: Mapping[tuple[str, str], Measured], real: Mapping[str, int]
 ) -> Iterator[Row]:
-    """Yield a row a captioned source; each has as many images as there are to train on."""
+    """Yield a row a captioned source; each has as many images as there are real ones."""
     for source in config.captioned:
         what = about(config, source)
         found = measured.get(("caption_images", what), Measured())
-        jobs = config.real.shards.train
+        splits = config.caption_splits(source)
+        jobs = sum(config.real.shards[split] for split in splits)
+        counts = [real.get(split) for split in splits]
+        images = None if None in counts else sum(filter(None, counts))
         done = min(sum(found.done.values()), jobs)
         row = Row("caption_images", what, jobs, done, images)
         captioner = config.captioner
@@ -145,7 +148,10 @@ def measure_captions(config: Config, results: Path) -> dict[tuple[str, str], Mea
 
     found = {}
     for source in config.captioned:
-        paths = sorted((results / "captions" / source / "train").glob("*.parquet"))
+        folder = results / "captions" / source
+        paths = sorted(
+            p for s in config.caption_splits(source) for p in folder.glob(f"{s}/*.parquet")
+        )
         done, hours, device = 0, list[float](), ""
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}

@@ -29,9 +29,12 @@ def captioner_mb(config: Config) -> int:
 
 
 def training_mb(config: Config) -> int:
-    """Return MB of main memory for training a classifier: all images lie in it as uint8."""
-    classes = 10 if config.real.dataset == "digits" else config.real.classes
+    """Return MB of main memory for training a classifier.
+
+    Its images are mapped from a file, and so need not all fit; where they do, no disk is read.
+    """
+    classes = config.real.known_classes
     if classes is None:
         return UNKNOWN_MB
     images = classes * sum(config.synthetic.samples_per_class[split] for split in SPLITS)
-    return BASE_MB + 2 * images * 3 * config.real.image_size**2 // 10**6
+    return BASE_MB + images * 3 * config.real.image_size**2 // 10**6

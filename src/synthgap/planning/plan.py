@@ -6,6 +6,7 @@ from typing import Any
 
 from synthgap.config import SPLITS, Config
 from synthgap.config.captioners import caption_models
+from synthgap.config.comparisons import LINEAR, METADATA
 from synthgap.config.encoders import encoder_models
 from synthgap.config.generators import Generator, presets
 from synthgap.config.views import depth_models
@@ -13,6 +14,9 @@ from synthgap.hub import HubModel
 from synthgap.planning.captions import caption_rows
 from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
 from synthgap.weights import WeightFile
+
+# Data set, view, classifier, seed.
+Training = tuple[str, str, str, int]
 
 # Below, starting up outweighs the work; above, much is lost when a job dies.
 SHORT_JOB, LONG_JOB = 5 / 60, 1.0
@@ -114,18 +118,23 @@ class Plan:
     def _images(self) -> Iterator[Row]:
         config, codec = self.config, self.config.real.image_format
         yield self._shards("prepare_real", "real", [("real", split) for split in SPLITS], codec)
-        yield from caption_rows(config, self.measured, self.real.get("train"))
-        for source in config.sources:
+        yield from caption_rows(config, self.measured, self.real)
+        for source in config.guided:
+            yield self._jobs("train_realism", source, 1)
+        for source in config.generated:
             yield self._generation(source)
+        for name in config.image_sets:
+            parts = [(name, split) for split in SPLITS]
+            yield self._shards("prepare_images", name, parts, codec)
         for pattern in config.composites:
             yield self._shards("composite_images", f"cutmix-{pattern}", [("real", "train")], codec)
 
     def _views(self) -> Iterator[Row]:
-        everything = [(source, split) for source in self.sources for split in SPLITS]
         for name, view in self.config.views.items():
-            used = name in self.config.used_views
+            used = self.config.sources_in(name)
+            parts: list[tuple[str, str]] = [(source, split) for source in used for split in SPLITS]
             shown = [(source, "test") for source in self.config.shown_sources]
-            parts = everything if used else shown
+            parts += [one for one in shown if one not in parts]
             if name not in self.config.depth_views:
                 yield self._shards("derive_view", name, parts, view.codec, view=name)
                 continue
@@ -140,23 +149,16 @@ class Plan:
             yield row
 
     def _classifiers(self) -> Iterator[Row]:
-        config, transfer = self.config, self.config.studies.transfer
-        distinguish = config.studies.distinguish
-        trainings = {
+        config = self.config
+        trainings: dict[Training, int | None] = {
             (source, probe.view, probe.classifier, seed): self._in_view(
                 self.images_of(source, "train"), probe.view
             )
-            for probe in transfer.probes.values()
+            for probe in config.transfer_probes.values()
             for source in self.sources
             for seed in probe.seeds
         }
-        # Of a pair the config tells how many samples it has, whole images or crops.
-        both = self.classes and 2 * self.classes * distinguish.images_per_class.train
-        trainings |= {
-            (f"real+{source}", distinguish.view, distinguish.classifier, seed): both
-            for source in self.sources
-            for seed in distinguish.seeds
-        }
+        trainings |= self._blended() | self._compared()
         for name, classifier in config.classifiers.items():
             images = [n for (_, _, used, _), n in trainings.items() if used == name]
             if not images:
@@ -175,23 +177,85 @@ class Plan:
             yield row
             yield self._jobs("evaluate_classifier", name, len(images))
         yield from self._distributions()
-        yield self._jobs("measure_spectrum", "transfer", len(self.sources))
+        if config.studies.transfer:
+            yield self._jobs("measure_spectrum", "transfer", len(self.sources))
+        if config.comparisons:
+            yield from self._comparisons()
         if self.config.captioned:
             yield self._jobs("measure_captions", "transfer", 1)
+
+    def _blended(self) -> dict[Training, int | None]:
+        """Return the samples that pass in an epoch on what is put together of sources."""
+        config, real = self.config, self.real.get("train")
+        found: dict[Training, int | None] = {}
+        for point in config.about_points():
+            name, view = point["dataset"], point["view"]
+            blend = config.blends.get(name)
+            if blend is None:
+                images = self.images_of(name, "train")
+            else:
+                parts = [
+                    (real if blend.to_real else self.images_of(source, "train"), share)
+                    for source, share in blend.shares.items()
+                ]
+                taken = [n * share for n, share in parts if n is not None]
+                images = round(sum(taken)) if len(taken) == len(parts) else None
+            for seed in point["seeds"]:
+                found[name, view, point["classifier"], seed] = self._in_view(images, view)
+        return found
+
+    def _compared(self) -> dict[Training, int | None]:
+        """Return the samples that pass in an epoch of each comparison."""
+        found: dict[Training, int | None] = {}
+        for trial in self.config.trials:
+            study, comparison = self.config.studies.distinguish, trial.comparison
+            assert study is not None
+            each = comparison.samples or study.images_per_class.train
+            images = self.classes and len(comparison.sources) * self.classes * each
+            for seed in trial.seeds if trial.is_network else ():
+                key = comparison.name, trial.view, trial.classifier, seed
+                found[key] = self._in_view(images, trial.view)
+        return found
+
+    def _comparisons(self) -> Iterator[Row]:
+        """Rows of what study C does besides training networks."""
+        trials, study = self.config.trials, self.config.studies.distinguish
+        assert study is not None
+        files = [trial for trial in trials if trial.classifier == METADATA]
+        yield self._jobs("check_leaks", "distinguish", len(files))
+        for encoder in study.probes:
+            used = [trial for trial in trials if trial.classifier == LINEAR + encoder]
+            yield self._jobs("train_linear_probe", encoder, len(used))
+        if study.occlusion:
+            shown = [c for c in self.config.comparisons.values() if not (c.is_control or c.samples)]
+            yield self._jobs("map_occlusion", "distinguish", len(shown))
 
     def _distributions(self) -> Iterator[Row]:
         config = self.config
         for name, encoder in config.used_encoders.items():
-            parts = [("real", "train"), ("real", "test"), *((s, "train") for s in config.sources)]
+            parts = self._encoded(name)
             shards = sum(config.shards_of(source, encoder.view)[split] for source, split in parts)
             yield self._jobs("extract_features", name, shards)
         for name in config.distributions:
             yield self._jobs("measure_reference", name, 1)
             yield self._jobs("measure_distribution", name, len(self.sources))
         for name in config.scorers:
-            yield self._jobs("measure_alignment", name, len(config.sources))
+            yield self._jobs("measure_alignment", name, len(config.generated))
         if config.replication:
             yield self._jobs("measure_replication", "transfer", len(self.sources))
+
+    def _encoded(self, encoder: str) -> set[tuple[str, str]]:
+        """Return the sources and splits that an encoder sees."""
+        config, found = self.config, set[tuple[str, str]]()
+        if any(one.encoder == encoder for one in config.distributions.values()):
+            found |= {("real", "train"), ("real", "test"), *((s, "train") for s in config.sources)}
+        compared = {
+            source
+            for trial in config.trials
+            if trial.classifier == LINEAR + encoder
+            for source in trial.comparison.sources
+        }
+        return found | {(source, split) for source in compared for split in SPLITS}
 
     def _generation(self, source: str) -> Row:
         config, name = self.config, self.config.sources[source][0]

@@ -10,6 +10,7 @@ from typing import Literal
 from synthgap.figures import data
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
+from synthgap.report.estimates import signed_sum
 
 Verdict = Literal["yes", "no", "not distinguishable"]
 
@@ -93,20 +94,9 @@ def answer(
 def _compare(kind: str, series: list[Source], accuracy: BySource) -> Comparison:
     first, last = series[0], series[-1]
     a, b = accuracy[first.name], accuracy[last.name]
-    low, high = _difference_limits(a, b)
+    _, low, high = signed_sum([(1, b), (-1, a)])
     return Comparison(
         kind, first, last, a, b, low, high, _rank_correlation(series, accuracy), len(series)
-    )
-
-
-def _difference_limits(a: Row, b: Row) -> tuple[float, float]:
-    """Of b - a, by square-and-add; NaN when one of them has no interval."""
-    if a.ci_low is None or a.ci_high is None or b.ci_low is None or b.ci_high is None:
-        return math.nan, math.nan
-    difference = b.value - a.value
-    return (
-        difference - math.hypot(b.value - b.ci_low, a.ci_high - a.value),
-        difference + math.hypot(b.ci_high - b.value, a.value - a.ci_low),
     )
 
 

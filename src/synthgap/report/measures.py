@@ -26,6 +26,7 @@ TITLES = {
     "fd": ("Fréchet distance ↓", False),
     "kd": ("Kernel distance ↓", False),
     "vendi_within_class": ("Vendi score within classes", False),
+    "class_probability": ("Probability of the class asked for ↑", True),
     "lpips": ("LPIPS to the nearest training image ↑", False),
     "ssim": ("SSIM with the nearest training image ↓", False),
 }

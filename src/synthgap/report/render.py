@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
+import dataclasses
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,57 +12,40 @@ import jinja2
 
 from synthgap.errors import UserError
 from synthgap.figures import data
-from synthgap.figures.data import BySource, Source
+from synthgap.figures.data import BySource
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
+from synthgap.report import formats
 from synthgap.report.answer import answer
 from synthgap.report.captions import captions
+from synthgap.report.claims import Claim
+from synthgap.report.classes import lost_classes
+from synthgap.report.distinguish import distinguished
+from synthgap.report.figures import data_uri
+from synthgap.report.figures import figures as shown_figures
+from synthgap.report.formats import sentence
 from synthgap.report.measures import groups
 
-# Figure name (its module's) -> title, caption. The order is that of the page.
-CAPTIONS = {
-    "transfer_by_generator": (
-        "Trained on generated images, tested on real ones",
-        "Each point is a classifier that saw only images of one generator, tested on real images. "
-        "Look at the slope of each line, and at the distance to the dashed line, which real "
-        "training images reach.",
-    ),
-    "transfer_asymmetry": (
-        "Easy to recognise, hard to learn from?",
-        "Across: how well a classifier trained on real images recognises the generated ones. Up: "
-        "how well one trained on the generated images recognises real ones. Points under the "
-        "diagonal are easier to recognise than to learn from. A thin line joins one generator's "
-        "kinds of prompt; the label stands at the first kind.",
-    ),
-    "density_coverage": (
-        "What the generators cover of the real distribution",
-        "To the right, generated images crowd where real ones are dense; further up, more of the "
-        "real images have a generated neighbour. High density with low coverage is a collapsed "
-        "distribution; both low, a shifted one. The star is the real test split: what perfect "
-        "images would reach.",
-    ),
-    "distinguish": (
-        "Can a classifier tell them apart?",
-        "Accuracy of classifiers trained to tell a source from real images. At 50 % they guess. "
-        "The control, real against real, must lie there; otherwise the test itself leaks.",
-    ),
-    "transfer_by_probe": (
-        "Which part of the image is off?",
-        "Each classifier sees only one part of the image, in training and in testing. The further "
-        "under the diagonal, the less that part carries over to real images. Compare with the "
-        "stars: even real images lose something when seen in part.",
-    ),
-    "power_spectrum": (
-        "How much contrast at each frequency",
-        "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
-        "of brightness, under a Hann window, averaged over directions; the grey band is one "
-        "standard deviation over real images. Right, how far each source is from real images: "
-        "below zero it is too smooth there, above too rough. The bands are 95 % intervals of that "
-        "difference. Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
-    ),
-}
-
 DEFINITIONS = {
+    "Gap to real": (
+        "Real→Real less Synth→Real accuracy of the same probe, in percentage points. Each resample "
+        "of its interval takes the same test images on both sides."
+    ),
+    "Accuracy relative to real": (
+        "Synth→Real divided by Real→Real accuracy of the same probe: at 100 % the generated images "
+        "teach as well as the real ones. Resampled in pairs, like the gap."
+    ),
+    "Rank correlation": (
+        "Spearman's, over the generators of one kind of prompt, with the interval of Bonett and "
+        "Wright (2000); ties take the mean of their ranks. None is told of fewer than five "
+        "generators. It takes the generators as drawn at random from more of their kind, and says "
+        "nothing of the errors of their numbers."
+    ),
+    "Differences over generators": (
+        "From three generators on the mean of one difference each, with Student's t interval over "
+        "the generators. Of fewer, that of each one: the intervals of its numbers are squared and "
+        "added (Newcombe 1998, Zou and Donner 2008), as if independent, which rather widens them."
+    ),
     "Synth→Real": (
         "Top-1 accuracy on the real test images of a classifier trained only on the source's "
         "images. Real→Real is the same with real training images."
@@ -108,12 +89,15 @@ def render(
     sheets: Sequence[Mapping[str, Any]],
     context: Mapping[str, Any],
     caption_sample: Sequence[Mapping[str, Any]] = (),
+    numbers: Mapping[str, str] | None = None,
+    claims: Sequence[Claim] = (),
+    classes: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """One HTML page that needs nothing else: no network, no scripts, no further files.
 
     Args:
         table: the metrics table (`synthgap.metrics.table`).
-        figures: SVG text by name; the names in `CAPTIONS` get their caption and order.
+        figures: SVG text by name; `synthgap.report.figures` has their captions and order.
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `caption_prompt` (the text that a captioner was asked
@@ -121,9 +105,12 @@ def render(
             `synthgap.figures.data`).
         caption_sample: images with captions, see `synthgap.report.captions`; shown where the
             table has numbers of captions.
+        numbers: the rows behind the figures as CSV text, by the figure's name, for download.
+        claims: `synthgap.report.claims.claims` of the table.
+        classes: accuracies by class (`synthgap.metrics.predictions.CLASSES_SCHEMA`).
 
     Raises:
-        UserError: the table has no synthetic source or no Synth->Real accuracy, is ambiguous, or
+        UserError: the table has neither Synth->Real accuracies nor comparisons, is ambiguous, or
             the context lacks a key.
     """
     lacking = [key for key in ("config_yaml", "versions", "commands") if key not in context]
@@ -131,27 +118,36 @@ def render(
         raise UserError(f"report: the context lacks {', '.join(lacking)}")
     rows = table_rows(table)
     sources = data.sources(rows)
-    data.require_sources(sources)
+    apart = distinguished(rows)
     architecture = context.get("architecture")
     accuracy = data.synth_to_real(rows, architecture=architecture)
-    data.require("top-1 accuracy on real images", accuracy, [])
-    main = _main_columns(rows, accuracy, context)
+    if not apart:
+        data.require_sources(sources)
+        data.require("top-1 accuracy on real images", accuracy, [])
+    main = _main_columns(rows, accuracy, context) if accuracy else []
 
     page = _environment().get_template("template.html.j2")
     return page.render(
         title=context.get("title", "From synthetic to real"),
         question=context.get("question"),
-        answer=answer(sources, accuracy, context.get("question")),
+        answer=answer(sources, accuracy, context.get("question")) if accuracy else None,
+        distinguished=apart,
         real=accuracy.get(data.REAL),
         sources=sources,
         real_name=data.REAL,
         main=main,
+        claims=claims,
         probes=_probe_columns(rows, architecture),
+        lost=lost_classes(classes, sources),
+        architectures=_architecture_columns(rows, architecture),
         groups=groups(rows),
-        figures=_figures(figures),
-        sheets=[{**sheet, "uri": _data_uri("image/png", sheet["png_bytes"])} for sheet in sheets],
+        figures=shown_figures(figures, numbers or {}),
+        sheets=[
+            {"fit": False, **sheet, "uri": data_uri("image/png", sheet["png_bytes"])}
+            for sheet in sheets
+        ],
         captions=captions(rows, caption_sample, context.get("caption_prompt", "")),
-        made=[(c, DEFINITIONS[c.title], _facts(rows, c.rows)) for c in main],
+        made=_made(rows, main, claims),
         levels=sorted({f"{100 * row.ci_level:g} %" for row in rows if row.ci_low is not None}),
         context=context,
     )
@@ -159,12 +155,15 @@ def render(
 
 def _main_columns(rows: list[Row], accuracy: BySource, context: Mapping[str, Any]) -> list[Column]:
     """The main table's columns; those without any row are left out."""
+    architecture = context.get("architecture")
+    gap = data.synth_to_real(rows, architecture=architecture, metric=data.GAP)
     columns = [
         Column("Synth→Real", "trained on it, tested on real", accuracy),
+        Column("Gap to real", "in percentage points", _in_points(gap), percent=False, digits=1),
         Column(
             "Real→Synth",
             "trained on real, tested on it",
-            data.real_to_synth(rows, architecture=context.get("architecture")),
+            data.real_to_synth(rows, architecture=architecture),
         ),
     ]
     for name in data.DISTRIBUTION:
@@ -182,13 +181,55 @@ def _main_columns(rows: list[Row], accuracy: BySource, context: Mapping[str, Any
     return [column for column in columns if column.rows]
 
 
+def _in_points(rows: BySource) -> dict[str, Row]:
+    """Fractions as percentage points."""
+    limits = ("value", "ci_low", "ci_high")
+    return {
+        name: dataclasses.replace(
+            row, **{limit: at * 100 for limit in limits if (at := getattr(row, limit)) is not None}
+        )
+        for name, row in rows.items()
+    }
+
+
+def _architecture_columns(rows: list[Row], architecture: str | None) -> list[Column]:
+    """Accuracy in RGB of each architecture; none where there is but one."""
+    columns = []
+    for probe in ("rgb", *data.architectures(rows)):
+        chosen = architecture if probe == "rgb" else None
+        found = data.synth_to_real(rows, probe=probe, architecture=chosen)
+        titles = sorted({row.architecture or probe for row in found.values()})
+        columns.append(Column(", ".join(titles), f"probe {probe}", found))
+    return columns if len(columns) > 1 else []
+
+
+def _made(
+    rows: list[Row], main: list[Column], claims: Sequence[Claim]
+) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Title, definition and facts of each kind of number on the page."""
+    found = [(c.title, DEFINITIONS[c.title], _facts(rows, c.rows)) for c in main]
+    relative = [r for r in rows if r.metric == data.RELATIVE and r.seed is None]
+    if relative:
+        title = "Accuracy relative to real"
+        facts = _facts(rows, {str(i): row for i, row in enumerate(relative)})
+        found.append((title, DEFINITIONS[title], facts))
+    measures = {finding.measure for claim in claims for finding in claim.findings}
+    if "rank correlation" in measures:
+        found.append(("Rank correlation", DEFINITIONS["Rank correlation"], []))
+    if measures - {"rank correlation"}:
+        title = "Differences over generators"
+        found.append((title, DEFINITIONS[title], []))
+    return found
+
+
 def _probe_columns(rows: list[Row], architecture: str | None) -> list[Column]:
     columns = []
-    for probe in data.probes(rows):
+    further = data.architectures(rows)
+    for probe in [probe for probe in data.probes(rows) if probe not in further]:
         found = data.synth_to_real(rows, probe=probe, architecture=architecture)
         seen = {f"{_view(row)}, {row.architecture}" for row in found.values()}
         columns.append(
-            Column(_sentence(data.PROBES.get(probe, probe)), "; ".join(sorted(seen)), found)
+            Column(sentence(data.PROBES.get(probe, probe)), "; ".join(sorted(seen)), found)
         )
     return columns if len(columns) > 1 else []
 
@@ -206,17 +247,6 @@ def _variant_note(found: BySource) -> str:
         return ""
     _, k, distance = next(iter(found.values())).metric.split("_", 2)
     return f"k = {k[1:]}, {distance.replace('euclid', 'Euclid')}"
-
-
-def _figures(figures: Mapping[str, str]) -> list[dict[str, str]]:
-    order = list(CAPTIONS)
-    names = sorted(figures, key=lambda n: (order.index(n) if n in order else len(order), n))
-    found = []
-    for name in names:
-        title, caption = CAPTIONS.get(name, (_sentence(name.replace("_", " ")), ""))
-        uri = _data_uri("image/svg+xml", figures[name].encode())
-        found.append({"name": name, "title": title, "caption": caption, "uri": uri})
-    return found
 
 
 def _facts(rows: list[Row], shown: BySource) -> list[tuple[str, str]]:
@@ -255,47 +285,6 @@ def _range(values: list[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _number(row: Row, percent: bool = True, digits: int = 2) -> str:
-    if percent:
-        return f"{100 * row.value:.1f}\N{NO-BREAK SPACE}%"
-    return _minus(f"{row.value:,.{digits}f}")
-
-
-def _limits(row: Row, percent: bool = True, digits: int = 2) -> str:
-    if row.ci_low is None or row.ci_high is None:
-        return ""
-    if percent:
-        return f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
-    low, high = (_minus(f"{limit:,.{digits}f}") for limit in (row.ci_low, row.ci_high))
-    # A dash would read as one sign more.
-    return f"{low} to {high}" if row.ci_low < 0 else f"{low} – {high}"
-
-
-def _minus(number: str) -> str:
-    return number.replace("-", "−")
-
-
-def _points(fraction: float) -> str:
-    """A difference of accuracies in percentage points, with its sign."""
-    return "unknown" if math.isnan(fraction) else f"{100 * fraction:+.1f}".replace("-", "−")
-
-
-def _x(source: Source) -> str:
-    """The source's x in words; a release date is a year with a decimal fraction."""
-    if source.x_name != "release date":
-        return f"{source.x_name} {source.x:g}"
-    day = datetime.date(int(source.x), 1, 1) + datetime.timedelta(days=int(source.x % 1 * 366))
-    return f"released {day.isoformat()}"
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("synthgap.report", ""),
@@ -304,6 +293,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "limits": _limits, "points": _points, "x": _x}
+    environment.filters |= {"number": formats.number, "limits": formats.limits}
+    environment.filters |= {"points": formats.points, "correlation": formats.correlation}
+    environment.filters |= {"x": formats.place, "share": formats.share}
     environment.filters["prompts"] = data.prompt_title
     return environment

@@ -23,6 +23,8 @@ _MODULES = {
     "patches": "synthgap.views.patches",
     "center_crop": "synthgap.views.patches",
     "random_crops": "synthgap.views.patches",
+    "resize": "synthgap.views.fidelity",
+    "jpeg": "synthgap.views.fidelity",
 }
 _SETTINGS = {
     "low_pass": {"half_width", "mask", "encode"},
@@ -32,8 +34,10 @@ _SETTINGS = {
     "patches": {"size"},
     "center_crop": {"size"},
     "random_crops": {"size", "count"},
+    "resize": {"size"},
+    "jpeg": {"quality", "chroma"},
 }
-_REQUIRED = {"half_width", "low", "high", "size"}
+_REQUIRED = {"half_width", "low", "high", "size", "quality"}
 # What a job's options have besides: how images are stored, where a model is from.
 _OF_JOBS = {"kind", "codec", "model", "revision", "batch_size"}
 # Structure estimators; modules with `make_estimator(spec, model, device)`.
@@ -75,6 +79,8 @@ def make_view(spec: Mapping[str, Any], *, model: Path | None = None, device: str
       {"kind": "patches", "size": 8}
       {"kind": "center_crop", "size": 16}
       {"kind": "random_crops", "size": 16, "count": 4}
+      {"kind": "resize", "size": 16}
+      {"kind": "jpeg", "quality": 75, "chroma": "4:2:0"}
     What may be left out has its default above, save that a band from 0 is a low-pass and stored as
     one; `synthgap.views.quantise` has the ways to `encode`, `synthgap.views.depth_anything` the
     settings of that estimator.

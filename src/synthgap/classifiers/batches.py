@@ -1,0 +1,168 @@
+"""Training images as batches: in random order, cropped on the CPU, the rest on the device."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from synthgap.classifiers import augmentation, rand_augment
+from synthgap.classifiers.evaluation import normalise, standardise
+from synthgap.classifiers.recipe import Recipe
+from synthgap.data.decoded import Images
+from synthgap.seeds import derive_seed
+
+# Batches that are made while the device is at work on another.
+AHEAD = 3
+# Images that a thread crops in one go: a task costs as much as some images do.
+TASK = 32
+
+
+class Batch(NamedTuple):
+    """Normalised images (n, 3, h, w) and what they show; `share` < 1 after CutMix or mixup."""
+
+    images: Tensor
+    labels: Tensor
+    pasted_labels: Tensor
+    share: float
+
+    def parts(self, size: int) -> Iterator["Batch"]:
+        """Yield the batch in nearly equal parts of at most `size` images."""
+        count = math.ceil(len(self.labels) / size)
+        tensors = (t.tensor_split(count) for t in (self.images, self.labels, self.pasted_labels))
+        for images, labels, pasted in zip(*tensors, strict=True):
+            yield Batch(images, labels, pasted, self.share)
+
+
+class Batches:
+    """Serve the training images of an epoch in random order, augmented.
+
+    What is drawn for a batch depends on the epoch's seed and the batch's place alone, and not on
+    threads, device or how many batches are made ahead.
+
+    Args:
+        images: (n, height, width, 3), see `synthgap.data.decoded`.
+        pool: threads that read and crop; the caller does where there is none.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        labels: NDArray[np.int64],
+        recipe: Recipe,
+        pool: Executor | None = None,
+    ) -> None:
+        self.images, self.labels = images, torch.from_numpy(labels)
+        self.recipe, self.pool = recipe, pool
+        self.height, self.width = images.shape[1:3]
+        if recipe.input_size:
+            self.height = self.width = recipe.input_size
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return math.ceil(len(self.images) / self.recipe.batch_size)
+
+    def epoch(self, seed: int, device: torch.device) -> Iterator[Batch]:
+        """Yield each image once; order and augmentation depend on `seed` alone."""
+        order = torch.randperm(len(self.images), generator=Generator().manual_seed(seed))
+        # Nearly equal parts, because a last batch of one or two would upset the batch norms.
+        chosen = order.tensor_split(len(self))
+        drawn = [Generator().manual_seed(derive_seed(seed, "batch", i)) for i in range(len(self))]
+        for index, pixels in enumerate(self._read_ahead(chosen, drawn, device)):
+            labels = self.labels[chosen[index]].to(device)
+            yield self._augment(pixels.to(device, non_blocking=True), labels, drawn[index])
+
+    def _read_ahead(
+        self, chosen: tuple[Tensor, ...], drawn: list[Generator], device: torch.device
+    ) -> Iterator[Tensor]:
+        if device.type == "cpu":  # which has enough to do
+            yield from map(self.read, chosen, drawn)
+            return
+        with ThreadPoolExecutor(1) as producer, ExitStack() as stack:
+            stack.callback(producer.shutdown, wait=True, cancel_futures=True)
+            waiting: deque[Future[Tensor]] = deque()
+            for one, rng in zip(chosen, drawn, strict=True):
+                waiting.append(producer.submit(self._read_pinned, one, rng))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read_pinned(self, chosen: Tensor, rng: Generator) -> Tensor:
+        return self.read(chosen, rng).pin_memory()
+
+    def read(self, chosen: Tensor, rng: Generator) -> Tensor:
+        """Return the images of some numbers, cropped, mirrored, in the network's size, augmented.
+
+        All that is random is drawn before any image is read, so that threads do not matter.
+
+        Returns:
+            uint8 (n, height, width, 3) on the CPU.
+        """
+        numbers, recipe = chosen.numpy(), self.recipe
+        boxes, mirrored = None, np.zeros(len(numbers), bool)
+        if recipe.crop_min_area < 1:
+            height, width = self.images.shape[1:3]
+            boxes = augmentation.random_boxes(
+                len(numbers), height, width, recipe.crop_min_area, rng
+            )
+        if recipe.flip:
+            mirrored = torch.rand(len(numbers), generator=rng).numpy() < 0.5
+        changes: list[list[rand_augment.Change]] = []
+        if recipe.rand_augment:
+            changes = rand_augment.draw(
+                len(numbers), recipe.rand_augment, recipe.rand_augment_deviation, rng
+            )
+        as_they_are = boxes is None and not changes
+        same_size = self.images.shape[1:3] == (self.height, self.width)
+        if as_they_are and same_size and not self.pool:
+            pixels = self.images[numbers]
+            pixels[mirrored] = pixels[mirrored, :, ::-1]
+            return torch.from_numpy(pixels)
+        out = np.empty((len(numbers), self.height, self.width, 3), np.uint8)
+
+        def fill(start: int) -> None:
+            for place in range(start, min(start + TASK, len(numbers))):
+                box = None if boxes is None else boxes[place]
+                image = self.images[numbers[place]]
+                augmentation.resize_box(image, box, out[place], mirror=bool(mirrored[place]))
+                if changes:
+                    rand_augment.apply(out[place], changes[place])
+
+        for _ in (self.pool.map if self.pool else map)(fill, range(0, len(numbers), TASK)):
+            pass
+        return torch.from_numpy(out)
+
+    def _augment(self, pixels: Tensor, labels: Tensor, rng: Generator) -> Batch:
+        recipe = self.recipe
+        if recipe.shift:
+            shifted = augmentation.shift(pixels.permute(0, 3, 1, 2), recipe.shift, rng)
+            pixels = shifted.permute(0, 2, 3, 1)
+        if recipe.three_augment or recipe.colour_jitter:
+            colours = pixels.permute(0, 3, 1, 2).float() / 255
+            if recipe.three_augment:
+                colours = augmentation.three_augment(colours, rng)
+            if recipe.colour_jitter:
+                colours = augmentation.colour_jitter(colours, recipe.colour_jitter, rng)
+            images = standardise(colours)
+        else:
+            images = normalise(pixels)
+        return self._mix(images, labels, rng)
+
+    def _mix(self, images: Tensor, labels: Tensor, rng: Generator) -> Batch:
+        pastes, alpha = self.recipe.cutmix, self.recipe.mixup
+        if not pastes and not alpha:
+            return Batch(images, labels, labels, 1.0)
+        if pastes and alpha:
+            pastes = bool(torch.rand((), generator=rng) < 0.5)
+        if pastes:
+            images, others, share = augmentation.cutmix_batch(images, labels, rng)
+        else:
+            images, others, share = augmentation.mixup_batch(images, labels, alpha, rng)
+        return Batch(images, labels, others, share)

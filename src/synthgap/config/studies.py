@@ -1,0 +1,207 @@
+"""The studies: what is asked."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from synthgap.config.sections import Count, FolderName, Fraction, Name, PerSplit, Section, Seed
+
+Ratio = Annotated[float, Field(gt=0, le=100)]
+Sources = Annotated[list[Name], Field(min_length=2, max_length=16)]
+
+
+class Probe(Section):
+    """A view and the classifier trained and tested in it."""
+
+    view: Name = Field(description="`rgb` or one of `views`")
+    classifier: Name = Field(description="one of `classifiers`")
+    seeds: list[Seed] = Field([0], min_length=1, description="one training each")
+
+
+class Scaling(Section):
+    """Paper A, appendix A: accuracy on real images by how many images there were to train on."""
+
+    fractions: list[Fraction] = Field(
+        min_length=1, description="of each class's training images, besides all of them"
+    )
+    probe: Name = Field("rgb", description="one of `probes`: its view and classifier")
+    seeds: list[Seed] | None = Field(
+        None, min_length=1, description="of the probe's; all of them if left out"
+    )
+    sources: list[Name] | None = Field(
+        None, min_length=1, description="of the synthetic ones or `real`; all if left out"
+    )
+
+
+class Mixing(Section):
+    """Real and synthetic images together, tested on real ones (paper C, section 6.2)."""
+
+    replace: list[Ratio] = Field(
+        [], description="synthetic images for each real one, in the place of as many real ones"
+    )
+    augment: list[Ratio] = Field(
+        [], description="synthetic images for each real one, besides all real ones"
+    )
+    classifier: Name = Field(description="one of `classifiers`")
+    view: Name = Field("rgb", description="`rgb` or one of `views`")
+    seeds: list[Seed] = Field([0], min_length=1, description="one training each")
+    sources: list[Name] | None = Field(
+        None, min_length=1, description="of the synthetic ones; all if left out"
+    )
+
+    @model_validator(mode="after")
+    def _mixes(self) -> Self:
+        if not (self.replace or self.augment):
+            raise ValueError("name ratios in `replace`, in `augment`, or in both")
+        return self
+
+
+class Transfer(Section):
+    """Paper A: train on one side, test on the other."""
+
+    probes: dict[Name, Probe] = Field(description="`rgb` is required: figures relate to it")
+    spectrum_samples: Annotated[int, Field(ge=10)] = Field(
+        500, description="images a source for the power spectrum"
+    )
+    distribution: Name | None = Field(
+        None, description="one of `distributions`, for figure and table; the first if left out"
+    )
+
+    scaling: Scaling | None = None
+
+    @model_validator(mode="after")
+    def _has_probes(self) -> Self:
+        if "rgb" not in self.probes:
+            raise ValueError("probe `rgb` is missing from `probes`")
+        axis = self.scaling
+        if axis and axis.probe not in self.probes:
+            raise ValueError(f"scaling.probe: no `{axis.probe}` among `probes`")
+        if axis and set(axis.seeds or []) - set(self.probes[axis.probe].seeds):
+            # What all images give, the end of the axis, is trained for the probe.
+            raise ValueError(f"scaling.seeds: only seeds of the probe `{axis.probe}`")
+        return self
+
+
+class Axes(Section):
+    """What is changed, one at a time, for some comparisons and a classifier."""
+
+    views: list[Name] = Field([], description="other views: crops, frequency bands, codecs")
+    samples: list[Count] = Field(
+        [], description="training images of each class and distribution, besides all of them"
+    )
+    comparisons: list[Sources] | None = Field(
+        None, min_length=1, description="the first of `comparisons` if left out"
+    )
+    classifier: Name | None = Field(None, description="the first of `classifiers` if left out")
+    seeds: list[Seed] | None = Field(None, min_length=1, description="those of the study")
+
+
+class Occlusion(Section):
+    """Maps of what a classifier's answer hangs on, for the first classifier and seed."""
+
+    images: Count = Field(16, description="of each distribution")
+    patch: Count = Field(description="side in pixels of the square that is covered")
+    stride: Count = Field(description="pixels from one square to the next")
+
+
+class Quiz(Section):
+    """Two sources that people are asked to tell apart."""
+
+    sources: Annotated[list[Name], Field(min_length=2, max_length=2)] = Field(
+        description="the first is the one that the question asks for"
+    )
+    question: str | None = Field(None, description="`Which image is real?` and the like by default")
+    references: Annotated[int, Field(ge=0)] = Field(
+        0, description="labelled examples of each side, shown above"
+    )
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return "+".join(self.sources)
+
+    @property
+    def asked(self) -> str:
+        """The question."""
+        first = self.sources[0]
+        usual = "Which image is real?" if first == "real" else f"Which image is from {first}?"
+        return self.question or usual
+
+
+class People(Section):
+    """Quizzes for people, and what they answered (paper C, section 5)."""
+
+    quizzes: list[Quiz] = Field(min_length=1)
+    pairs: Count = Field(32, description="of images to a quiz")
+    answers: FolderName = Field(
+        "data/answers",
+        description="folder with a folder for each quiz (real+sdxl-caption) of the CSV files that "
+        "its page exports",
+    )
+
+    @model_validator(mode="after")
+    def _named_apart(self) -> Self:
+        names = [quiz.name for quiz in self.quizzes]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"people.quizzes: {min(twice)} comes twice")
+        return self
+
+
+class Distinguish(Section):
+    """Paper C: can classifiers tell distributions of images apart?"""
+
+    comparisons: list[Sources] | None = Field(
+        None,
+        min_length=1,
+        description="lists of two or more sources that are told apart, `real` among them or not; "
+        "`real` and each synthetic source if left out",
+    )
+    controls: list[Name] = Field(
+        ["real"], min_length=1, description="sources that are told from themselves, split in two"
+    )
+    classifiers: list[Name] = Field(min_length=1, description="of `classifiers`")
+    probes: list[Name] = Field([], description="of `encoders`: linear classifiers of features")
+    view: Name = "rgb"
+    seeds: list[Seed] = Field([0], min_length=1)
+    images_per_class: PerSplit = Field(
+        description="of each distribution; a control takes twice as many of its source"
+    )
+    axes: Axes = Axes()
+    occlusion: Occlusion | None = None
+    people: People | None = None
+
+    @model_validator(mode="after")
+    def _compares(self) -> Self:
+        lists = [("comparisons", self.comparisons), ("axes.comparisons", self.axes.comparisons)]
+        quizzes = self.people.quizzes if self.people else []
+        lists += [("people.quizzes", [quiz.sources for quiz in quizzes])]
+        for where, comparisons in lists:
+            for sources in comparisons or ():
+                if len(set(sources)) < len(sources):
+                    raise ValueError(
+                        f"{where}: {sources} names a source twice; a source is told from itself "
+                        "in `controls`"
+                    )
+        if self.axes.classifier not in (None, *self.classifiers):
+            raise ValueError(f"axes.classifier: {self.axes.classifier} is not in `classifiers`")
+        for samples in self.axes.samples:
+            if samples >= self.images_per_class.train:
+                raise ValueError(
+                    f"axes.samples: {samples} is not below images_per_class.train, "
+                    f"{self.images_per_class.train}"
+                )
+        return self
+
+
+class Studies(Section):
+    """What is asked; what is left out is not done."""
+
+    transfer: Transfer | None = None
+    distinguish: Distinguish | None = None
+    mixing: Mixing | None = None
+
+    @model_validator(mode="after")
+    def _asks(self) -> Self:
+        if self.transfer is None and self.distinguish is None:
+            raise ValueError("name `transfer`, `distinguish`, or both")
+        return self

@@ -1,0 +1,139 @@
+"""The images of a manifest to train on: decoded once into a file, or each time they are needed.
+
+Both are indexed like one uint8 array (n, height, width, 3), and give the same pixels.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from synthgap.data.shards import ImageReader, Manifest
+from synthgap.errors import UserError
+from synthgap.progress import Progress
+
+log = logging.getLogger("synthgap")
+
+# Of a disk's free room, what decoded images may take: other jobs write there, too.
+SHARE_OF_DISK = 0.5
+_AT_ONCE = 64
+
+
+class Images(Protocol):
+    """What an array of images, a mapped file and `EncodedImages` have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, height, width, 3)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
+        """Return one image by its number, or several by a slice or an array of numbers."""
+
+
+class EncodedImages:
+    """Images that are read from their shards and decoded whenever they are asked for.
+
+    Any number of threads may ask at the same time.
+
+    Args:
+        size: side in pixels that the images are resized to; None for their own.
+
+    Raises:
+        UserError: the manifest has no images; later, a tar is damaged or the images differ in size.
+    """
+
+    def __init__(self, manifest: Manifest, size: int | None = None) -> None:
+        if not len(manifest):
+            raise UserError(f"{manifest.path} has no images; a training needs one at least")
+        self.path, self.size = manifest.path, size
+        columns = (manifest.table[name].to_pylist() for name in ("shard", "offset", "length"))
+        self._places = list(zip(*columns, strict=True))
+        self._reader = ImageReader()
+        self._own = self._decode(0).shape
+        self.shape = (len(manifest), *((size, size) if size else self._own[:2]), 3)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any, /) -> NDArray[np.uint8]:
+        if isinstance(index, int | np.integer):
+            return self._resized(int(index))
+        return np.stack([self._resized(int(at)) for at in np.arange(len(self))[index]])
+
+    def _resized(self, index: int) -> NDArray[np.uint8]:
+        image = self._decode(index)
+        if image.shape != self._own:
+            (height, width), (own_height, own_width) = image.shape[:2], self._own[:2]
+            raise UserError(
+                f"{self.path}: images of different sizes, {own_width} x {own_height} and "
+                f"{width} x {height}; prepare them at one size first"
+            )
+        return image if image.shape == self.shape[1:] else resize(image, self.shape[1])
+
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        shard, offset, length = self._places[index]
+        return self._reader.read_image(self.path.parent / shard, offset, length)
+
+
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a square image of `size` pixels (bicubic, antialiased), as classifiers are tested."""
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def open_images(
+    manifest: Manifest, cache: Path, size: int | None = None, pool: Executor | None = None
+) -> Images:
+    """Return the images of a manifest, from a file of their pixels where there is room for it.
+
+    Args:
+        cache: the file; written if it is not there. Its folder belongs to this manifest and size.
+        size: as of `EncodedImages`.
+        pool: decodes; the caller does where there is none.
+
+    Raises:
+        UserError: as `EncodedImages`.
+    """
+    encoded = EncodedImages(manifest, size)
+    total = int(np.prod(encoded.shape))
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        if total > SHARE_OF_DISK * (free := shutil.disk_usage(cache.parent).free):
+            log.info(
+                "decoding images anew in each epoch: their pixels would be %.1f GB, and %s has "
+                "%.1f GB left", total / 1e9, cache.parent, free / 1e9,
+            )  # fmt: skip
+            return encoded
+        _decode_all(encoded, cache, pool)
+    return np.memmap(cache, np.uint8, "r", shape=encoded.shape)
+
+
+def _decode_all(encoded: EncodedImages, cache: Path, pool: Executor | None) -> None:
+    """Write the pixels of all images; the file has its name once it is whole."""
+    part = cache.with_name(f".{cache.name}.{os.getpid()}")
+    try:
+        with part.open("wb") as file, Progress(len(encoded), "images decoded") as progress:
+            numbers = iter(range(len(encoded)))
+            while some := list(islice(numbers, _AT_ONCE)):
+                for image in _mapped(encoded, some, pool):
+                    file.write(image.tobytes())
+                progress.update(len(some))
+        part.replace(cache)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _mapped(
+    encoded: EncodedImages, some: list[int], pool: Executor | None
+) -> Iterator[NDArray[np.uint8]]:
+    return (pool.map if pool else map)(encoded.__getitem__, some)
