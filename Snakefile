@@ -22,6 +22,7 @@ include: "workflow/rules/generators.smk"
 include: "workflow/rules/composites.smk"
 include: "workflow/rules/views.smk"
 include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/compositional.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"
@@ -38,16 +39,18 @@ rule all:
     default_target: True
     input:
         REPORT,
+        rules.write_report.output.claims,
         rules.write_report.input.figures,
+        rules.write_report.input.numbers,
         rules.write_report.input.sheets,
         lambda w: image_shards() + view_shards(),
-        [table for source in CAPTIONED for table in captions(source)],
+        all_captions(),
 
 
 rule captions:
     """All captions, with what they cost."""
     input:
-        [table for source in CAPTIONED for table in captions(source)],
+        all_captions(),
 
 
 rule images:
@@ -66,14 +69,26 @@ rule transfer:
     """Study A: train on synthetic images and test on real ones, and the reverse."""
     input:
         transfer_predictions(),
+        axis_predictions("scaling"),
         distributions(),
         spectra(),
 
 
 rule distinguish:
-    """Study C: can classifiers tell real from generated images?"""
+    """Study C: can classifiers tell real from generated images, and where do they look?"""
     input:
         distinguish_predictions(),
+        leaks(),
+        people(),
+        quizzes(),
+        realism(),
+        [occlusion_maps(name) for name in OCCLUDED],
+
+
+rule mixing:
+    """Training on real and generated images together."""
+    input:
+        axis_predictions("mixing"),
 
 
 rule compositional:
@@ -83,9 +98,10 @@ rule compositional:
 
 
 rule figures:
-    """All figures and contact sheets."""
+    """All figures, the numbers behind them, and contact sheets."""
     input:
         rules.write_report.input.figures,
+        rules.write_report.input.numbers,
         rules.write_report.input.sheets,
 
 

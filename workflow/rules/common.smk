@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from synthgap.config import SPLITS, parse as parse_config
+from synthgap.config.comparisons import HEADERS, LINEAR, METADATA
 from synthgap.config.site import load_site, scratch_folder
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
@@ -31,6 +32,7 @@ os.environ.update(
     SYNTHGAP_SCRATCH=SCRATCH,
     SYNTHGAP_CHECKPOINT_SECONDS=str(CONFIG.checkpoint_seconds),
     SYNTHGAP_SERVICE=CONFIG.captioner.transport,
+    SYNTHGAP_JOBS_PER_GPU=str(SITE.jobs_per_gpu),
     SYNTHGAP_UNCAPTIONED=str(CONFIG.captioner.max_failed),
     SYNTHGAP_REPLIES=getattr(CONFIG.captioner, "cache", ""),
 )
@@ -46,22 +48,36 @@ TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
 CAPTIONED = CONFIG.captioned
 COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
 SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
-PAIRS = [f"real+{source}" for source in ["real", *CONFIG.sources]]
+COMPARISONS = CONFIG.comparisons
+PEOPLE = DISTINGUISH.people if DISTINGUISH else None
+# Where there is something to see: the controls have nothing that tells their halves apart.
+OCCLUDED = [
+    name
+    for name, one in COMPARISONS.items()
+    if DISTINGUISH.occlusion and not one.is_control and not one.samples
+]
 METRICS = f"{RESULTS}/metrics.parquet"
 REPORT = f"{RESULTS}/report.html"
 DRAWN_PROBES = {"structure", "texture", "low", "band", "high"}
+PROBES = CONFIG.transfer_probes
+WHOLE_IMAGES = {name for name, probe in PROBES.items() if probe.view == "rgb"}
 FIGURES = [
-    "transfer_by_generator",
-    *(["transfer_by_probe"] if DRAWN_PROBES & set(TRANSFER.probes) else []),
-    *(["density_coverage"] if CONFIG.shown_distribution else []),
-    "transfer_asymmetry",
-    "distinguish",
-    "power_spectrum",
+    *(["transfer_by_generator", "transfer_by_alignment", "transfer_asymmetry"] if TRANSFER else []),
+    *(["transfer_by_probe"] if DRAWN_PROBES & set(PROBES) else []),
+    *(["density_coverage"] if TRANSFER and CONFIG.shown_distribution else []),
+    *(["distinguish"] if DISTINGUISH else []),
+    *(["distinguish_by_view"] if DISTINGUISH and DISTINGUISH.axes.views else []),
+    *(["distinguish_by_samples"] if DISTINGUISH and DISTINGUISH.axes.samples else []),
+    *(["power_spectrum"] if TRANSFER else []),
+    *(["transfer_by_architecture"] if WHOLE_IMAGES - {"rgb", *DRAWN_PROBES} else []),
+    *(["transfer_by_size"] if TRANSFER and TRANSFER.scaling else []),
+    *(["mixing"] if CONFIG.studies.mixing else []),
 ]
 HUB_MODELS = CONFIG.hub_models
 WEIGHT_FILES = CONFIG.weight_files
 DOWNLOADED_FILES = f"{CONFIG.downloads_folder}/files"
 SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
+SHEET = f"{RESULTS}/figures/contact-{{sheet}}.png"
 
 
 def any_of(names):
@@ -70,8 +86,12 @@ def any_of(names):
 
 wildcard_constraints:
     source=any_of(SOURCES),
-    synthetic=any_of(CONFIG.sources),
-    dataset=any_of(SOURCES + PAIRS),
+    synthetic=any_of(CONFIG.generated) or "-",
+    guided=any_of(CONFIG.guided) or "-",
+    imageset=any_of(CONFIG.image_sets) or "-",
+    dataset=any_of([*SOURCES, *COMPARISONS, *CONFIG.blends]),
+    comparison=any_of(COMPARISONS) or "-",
+    blend=any_of(CONFIG.blends) or "-",
     split=any_of(SPLITS),
     view=any_of(["rgb", *CONFIG.views]),
     derived=any_of(set(CONFIG.views) - set(CONFIG.depth_views)) or "-",
@@ -105,13 +125,26 @@ def manifest(source, split, view="rgb"):
     return f"{IMAGES.format(source=source, split=split, view=view)}/manifest.parquet"
 
 
-def captions(source="real"):
-    folder = f"{RESULTS}/captions/{source}/train"
-    return [f"{folder}/{Path(tar).stem}.parquet" for tar in shards(source, "train")]
+def captions(source="real", split="train"):
+    folder = f"{RESULTS}/captions/{source}/{split}"
+    return [f"{folder}/{Path(tar).stem}.parquet" for tar in shards(source, split)]
+
+
+def all_captions():
+    return [
+        table
+        for source in CAPTIONED
+        for split in CONFIG.caption_splits(source)
+        for table in captions(source, split)
+    ]
 
 
 def generator_of(source):
     return CONFIG.generators[CONFIG.sources[source][0]]
+
+
+def realism_of(source):
+    return generator_of(source).realism
 
 
 def pipeline_of(name):
@@ -149,7 +182,7 @@ def download_options(model):
 
 
 def model_folder(user):
-    """The folder of the one model that a depth view, captioner or encoder reads."""
+    """The folder of the one model that a depth view, captioner, encoder or classifier reads."""
     if user.hub_model:
         return f"{CONFIG.downloads_folder}/{user.hub_model.name}"
     return user.model
@@ -159,11 +192,19 @@ def model_files(user):
     return [] if user.hub_model else files_of(user.model)
 
 
-def tests_of(dataset):
+def tests_of(dataset, view):
     """What a classifier trained on a data set is tested on."""
-    if dataset in PAIRS:
-        return [dataset]
+    if dataset in COMPARISONS:
+        return [dataset, *judged(dataset, view)]
+    if dataset in CONFIG.blends:
+        return ["real"]
     return ["real", *CONFIG.sources] if dataset == "real" else ["real", dataset]
+
+
+def judged(dataset, view):
+    """Further sources that a comparison's classifier is shown, and the side that each belongs to."""
+    main = dataset in COMPARISONS and view == DISTINGUISH.view
+    return CONFIG.judged(dataset) if main else {}
 
 
 def predictions(dataset, view, classifier, seeds):
@@ -174,22 +215,79 @@ def predictions(dataset, view, classifier, seeds):
 def transfer_predictions():
     return [
         path
-        for probe in TRANSFER.probes.values()
+        for probe in PROBES.values()
         for source in ["real", *CONFIG.sources]
         for path in predictions(source, probe.view, probe.classifier, probe.seeds)
+    ]
+
+
+def axis_predictions(*studies):
+    """Those of fractions and mixtures of sources."""
+    return [
+        path
+        for point in CONFIG.about_points()
+        if point["study"] in studies
+        for path in predictions(*map(point.get, ("dataset", "view", "classifier", "seeds")))
     ]
 
 
 def distinguish_predictions():
     return [
         path
-        for pair in PAIRS
-        for path in predictions(pair, DISTINGUISH.view, DISTINGUISH.classifier, DISTINGUISH.seeds)
+        for trial in CONFIG.trials
+        for path in predictions(trial.comparison.name, trial.view, trial.classifier, trial.seeds)
+    ]
+
+
+def occlusion_maps(comparison):
+    folder = f"{RESULTS}/occlusion/{comparison}/{DISTINGUISH.view}/{DISTINGUISH.classifiers[0]}"
+    return f"{folder}/seed-{DISTINGUISH.seeds[0]}.safetensors"
+
+
+def answers_of(quiz):
+    return sorted(map(str, Path(PEOPLE.answers, quiz).glob("*.csv")))
+
+
+def quizzes():
+    names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []
+    return [f"{RESULTS}/people/{name}.html" for name in names]
+
+
+def people():
+    """The numbers of quizzes that somebody has answered."""
+    names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []
+    return [f"{RESULTS}/people/{name}.json" for name in names if answers_of(name)]
+
+
+def realism():
+    """How the classifiers that steer judge, with and without their guidance."""
+    return [
+        f"{RESULTS}/realism/{guided}/{source}.json"
+        for guided, plain in CONFIG.guided.items()
+        for source in (plain, guided)
+    ]
+
+
+def drawn_sheets():
+    """The images of the page: contact sheets, and where classifiers look."""
+    sheets = [SHEET.format(sheet=sheet) for sheet in SHEETS]
+    return [*sheets, *(f"{RESULTS}/figures/occlusion-{name}.png" for name in OCCLUDED)]
+
+
+def leaks():
+    return [
+        f"{RESULTS}/leaks/{comparison}/{view}.json"
+        for comparison, view in dict.fromkeys(
+            (trial.comparison.name, trial.view)
+            for trial in CONFIG.trials
+            if trial.classifier == METADATA
+        )
     ]
 
 
 def spectra():
-    return [f"{RESULTS}/spectrum/{source}.parquet" for source in ["real", *CONFIG.sources]]
+    sources = ["real", *CONFIG.sources] if TRANSFER else []
+    return [f"{RESULTS}/spectrum/{source}.parquet" for source in sources]
 
 
 def sheet_rows(sheet):
@@ -209,18 +307,23 @@ def image_shards():
 
 def view_shards():
     """The views that a study trains and tests in, and those that the sheet of views shows."""
-    everything = [(source, split) for source in ["real", *CONFIG.sources] for split in SPLITS]
     shown = [(source, "test") for source in CONFIG.shown_sources]
     return [
         tar
         for view in CONFIG.views
-        for source, split in (everything if view in CONFIG.used_views else shown)
+        for source, split in dict.fromkeys(
+            [(source, split) for source in CONFIG.sources_in(view) for split in SPLITS] + shown
+        )
         for tar in shards(source, split, view)
     ]
 
 
 def real_options(*names):
     return as_json(CONFIG.real.model_dump(mode="json", include=set(names)))
+
+
+def image_set_options(name):
+    return as_json(CONFIG.image_set_options(name))
 
 
 def as_json(value):

@@ -30,6 +30,10 @@ rule train_generator:
 # Once, as thousands of jobs have the same.
 PIPELINES = {name: pipeline_of(name) for name in CONFIG.generators}
 PIPELINE_FILES = {name: pipeline_files(name) for name in CONFIG.generators}
+GENERATION_CODE = {
+    False: code_digest("generate_images"),
+    True: code_digest("generate_images", "synthgap.diffusion.realism"),
+}
 GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in CONFIG.generators}
 
 
@@ -95,11 +99,52 @@ rule download_file:
         " --file {output.file} --facts {output.facts} --log {log}"
 
 
+rule train_realism:
+    input:
+        pipeline=lambda w: PIPELINES[CONFIG.sources[w.guided][0]],
+        files=lambda w: PIPELINE_FILES[CONFIG.sources[w.guided][0]],
+        real_train=manifest("real", "train"),
+        real_val=manifest("real", "val"),
+        generated_train=lambda w: manifest(CONFIG.guided[w.guided], "train"),
+        generated_val=lambda w: manifest(CONFIG.guided[w.guided], "val"),
+    output:
+        model=f"{RESULTS}/realism/{{guided}}.safetensors",
+        history=f"{RESULTS}/realism/{{guided}}.history.parquet",
+    log:
+        f"{RESULTS}/logs/train_realism/{{guided}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_realism/{{guided}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: lambda w: realism_of(w.guided).threads
+    resources:
+        **needs(mem_mb=16000, minutes=720, gpu=1, cpus=lambda w: realism_of(w.guided).threads),
+    params:
+        generator=lambda w: GENERATOR_OPTIONS[CONFIG.guided[w.guided].rpartition("-")[0]],
+        architecture=lambda w: as_json(realism_of(w.guided).architecture),
+        recipe=lambda w: as_json(realism_of(w.guided).recipe),
+        seed=CONFIG.seed,
+        threads=lambda w: realism_of(w.guided).threads,
+        code=code_digest("train_realism"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/train_realism.py --pipeline {input.pipeline}"
+        " --real {input.real_train} {input.real_val}"
+        " --generated {input.generated_train} {input.generated_val}"
+        " --generator {params.generator:q} --architecture {params.architecture:q}"
+        " --recipe {params.recipe:q} --seed {params.seed} --threads {params.threads}"
+        " --gpus {resources.gpu} --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"
+        " --scratch $SYNTHGAP_SCRATCH/train_realism/{wildcards.guided}"
+        " --model {output.model} --history {output.history} --log {log}"
+
+
 rule generate_images:
     input:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
         pipeline=lambda w: PIPELINES[CONFIG.sources[w.synthetic][0]],
         files=lambda w: PIPELINE_FILES[CONFIG.sources[w.synthetic][0]],
+        realism=lambda w: (
+            f"{RESULTS}/realism/{w.synthetic}.safetensors" if w.synthetic in CONFIG.guided else []
+        ),
     output:
         tar=ensure(f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.parquet",
@@ -118,11 +163,12 @@ rule generate_images:
     params:
         generator=lambda w: GENERATOR_OPTIONS[CONFIG.sources[w.synthetic][0]],
         shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
+        realism=lambda w, input: f"--realism {input.realism}" if input.realism else "",
         threads=generator_threads,
-        code=code_digest("generate_images"),
+        code=lambda w: GENERATION_CODE[w.synthetic in CONFIG.guided],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline} --generator {params.generator:q}"
+        " --pipeline {input.pipeline} --generator {params.generator:q} {params.realism}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
         "generate_images/{wildcards.synthetic}/{wildcards.split}/{wildcards.shard}"

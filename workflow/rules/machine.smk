@@ -104,8 +104,8 @@ if workflow.is_main_process:
         # Snakemake's own lock may come first, and `onstart` then has no say.
         print(reason, file=sys.stderr)
     if workflow.nodes is None and "gpu" not in workflow.global_resources:
-        # One machine: one GPU job a GPU; without any, all jobs compute on the CPU.
-        workflow.register_resource("gpu", len(visible_gpus()))
+        # One machine: so many GPU jobs a GPU; without any, all jobs compute on the CPU.
+        workflow.register_resource("gpu", len(visible_gpus()) * SITE.jobs_per_gpu)
 
 
 onstart:

@@ -56,7 +56,7 @@ def measures():
     scores = [
         f"{RESULTS}/alignment/{scorer}/{source}.json"
         for scorer in CONFIG.scorers
-        for source in CONFIG.sources
+        for source in CONFIG.generated
     ]
     nearest = [f"{RESULTS}/replication/{source}.json" for source in ["real", *CONFIG.sources]]
     return [*distributions(), *scores, *(nearest if CONFIG.replication else [])]

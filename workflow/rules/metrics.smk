@@ -207,7 +207,7 @@ rule measure_spectrum:
     resources:
         **needs(mem_mb=4000, minutes=120),
     params:
-        samples=TRANSFER.spectrum_samples,
+        samples=TRANSFER.spectrum_samples if TRANSFER else 0,
         seed=CONFIG.seed,
         about=lambda w: as_json(CONFIG.about_source(w.source)),
         code=code_digest("measure_spectrum"),
@@ -247,13 +247,14 @@ rule measure_captions:
 
 rule collect_metrics:
     input:
-        transfer=transfer_predictions(),
+        transfer=[*transfer_predictions(), *axis_predictions("scaling", "mixing")],
         distinguish=distinguish_predictions(),
-        measures=[*measures(), *compositional_measures()],
+        measures=[*measures(), *compositional_measures(), *leaks(), *people(), *realism()],
         spectra=spectra(),
         captions=rules.measure_captions.output.metrics if CAPTIONED else [],
     output:
         metrics=METRICS,
+        classes=f"{RESULTS}/classes.parquet",
     log:
         f"{RESULTS}/logs/collect_metrics.log",
     benchmark:
@@ -264,6 +265,8 @@ rule collect_metrics:
         **needs(mem_mb=4000, minutes=120),
     params:
         probes=as_json(CONFIG.about_probes()),
+        trials=json.dumps(CONFIG.about_trials()),
+        points=json.dumps(CONFIG.about_points()),
         sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
         seed=CONFIG.seed,
         code=code_digest("collect_metrics"),
@@ -271,5 +274,5 @@ rule collect_metrics:
         "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
         " --distinguish {input.distinguish} --measures {input.measures}"
         " --spectra {input.spectra} --captions {input.captions}"
-        " --probes {params.probes:q} --sources {params.sources:q}"
-        " --seed {params.seed} --metrics {output.metrics} --log {log}"
+        " --probes {params.probes:q} --trials {params.trials:q} --points {params.points:q} --sources {params.sources:q}"
+        " --seed {params.seed} --metrics {output.metrics} --classes {output.classes} --log {log}"

@@ -23,18 +23,18 @@ if "caption_service" not in workflow.global_resources:
 
 rule caption_images:
     input:
-        tar=f"{RESULTS}/images/{{captioned}}/train/rgb/{{shard}}.tar",
+        tar=f"{RESULTS}/images/{{captioned}}/{{split}}/rgb/{{shard}}.tar",
         model=model_folder(CAPTIONER) if OWN_MODEL else [],
         files=model_files(CAPTIONER) if OWN_MODEL else [],
         # When replies are there, it says nothing new that a batch was looked for again.
         batches=ancient(f"{RESULTS}/captions/{{captioned}}/batches.json") if BY_BATCH else [],
     output:
-        captions=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.parquet",
-        facts=f"{RESULTS}/captions/{{captioned}}/train/{{shard}}.json",
+        captions=f"{RESULTS}/captions/{{captioned}}/{{split}}/{{shard}}.parquet",
+        facts=f"{RESULTS}/captions/{{captioned}}/{{split}}/{{shard}}.json",
     log:
-        f"{RESULTS}/logs/caption_images/{{captioned}}/{{shard}}.log",
+        f"{RESULTS}/logs/caption_images/{{captioned}}/{{split}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/caption_images/{{captioned}}/{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/caption_images/{{captioned}}/{{split}}/{{shard}}.tsv"
     conda:
         ENVIRONMENT
     threads: CAPTIONER.threads if OWN_MODEL else 1
@@ -57,13 +57,17 @@ rule caption_images:
         " --captioner {params.captioner:q} {params.model} {params.batches} --threads {params.threads}"
         ' --gpus {resources.gpu} --service "$SYNTHGAP_SERVICE" --cache "$SYNTHGAP_REPLIES"'
         " --max-failed $SYNTHGAP_UNCAPTIONED"
-        " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.shard}"
+        " --scratch $SYNTHGAP_SCRATCH/caption_images/{wildcards.captioned}/{wildcards.split}/{wildcards.shard}"
         " --captions {output.captions} --log {log}"
 
 
 rule request_captions:
     input:
-        tars=lambda w: shards(w.captioned, "train"),
+        tars=lambda w: [
+            tar
+            for split in CONFIG.caption_splits(w.captioned)
+            for tar in shards(w.captioned, split)
+        ],
     output:
         facts=f"{RESULTS}/captions/{{captioned}}/batches.json",
     log:
@@ -90,7 +94,10 @@ rule request_captions:
 rule write_prompts:
     input:
         index=rules.index_real.output.index,
-        captions=lambda w: captions() if CONFIG.sources[w.synthetic][1] == "caption" else [],
+        # Of the same split, so that no image is trained on whose caption made a test image.
+        captions=lambda w: (
+            captions("real", w.split) if CONFIG.sources[w.synthetic][1] == "caption" else []
+        ),
     output:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",
     log:

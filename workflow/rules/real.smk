@@ -1,5 +1,9 @@
 # Real images into shards, and the manifests of all sources.
 
+from synthgap.data.class_tables import table_digest
+
+REAL_PLACES = ("dataset", "folder", "test_folder")
+
 
 rule index_real:
     output:
@@ -13,7 +17,15 @@ rule index_real:
     resources:
         **needs(mem_mb=2000, minutes=60),
     params:
-        dataset=real_options("dataset", "folder", "class_names", "val_fraction", "test_fraction"),
+        dataset=real_options(
+            *REAL_PLACES,
+            "class_table",
+            "class_names",
+            "val_fraction",
+            "test_fraction",
+            "images_per_class",
+        ),
+        table=table_digest(CONFIG.real.class_table),
         seed=CONFIG.seed,
         code=code_digest("index_real"),
     shell:
@@ -37,15 +49,63 @@ rule prepare_real:
     resources:
         **needs(mem_mb=2000, minutes=120),
     params:
-        dataset=real_options(
-            "dataset", "folder", "class_names", "image_size", "image_format", "max_unreadable"
-        ),
+        dataset=real_options(*REAL_PLACES, "image_size", "image_format", "max_unreadable"),
         shards=lambda w: CONFIG.real.shards[w.split],
         code=code_digest("prepare_real"),
     shell:
         "python $SYNTHGAP_SCRIPTS/prepare_real.py --index {input.index} --dataset {params.dataset:q}"
         " --split {wildcards.split} --shard {wildcards.shard} --shards {params.shards}"
         " --tar {output.tar} --log {log}"
+
+
+# Generated images that are there already come as real ones do.
+rule index_images:
+    input:
+        index=rules.index_real.output.index,
+    output:
+        index=f"{RESULTS}/image_sets/{{imageset}}.parquet",
+    log:
+        f"{RESULTS}/logs/index_images/{{imageset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/index_images/{{imageset}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=60),
+    params:
+        dataset=lambda w: image_set_options(w.imageset),
+        table=table_digest(CONFIG.real.class_table),
+        seed=CONFIG.seed,
+        code=code_digest("index_real"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/index_real.py --dataset {params.dataset:q} --seed {params.seed}"
+        " --section image_sets.{wildcards.imageset} --like {input.index} --index {output.index}"
+        " --log {log}"
+
+
+rule prepare_images:
+    input:
+        index=rules.index_images.output.index,
+    output:
+        tar=ensure(f"{RESULTS}/images/{{imageset}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
+        rows=f"{RESULTS}/images/{{imageset}}/{{split}}/rgb/{{shard}}.parquet",
+        facts=f"{RESULTS}/images/{{imageset}}/{{split}}/rgb/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/prepare_images/{{imageset}}/{{split}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_images/{{imageset}}/{{split}}/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=120),
+    params:
+        dataset=lambda w: image_set_options(w.imageset),
+        shards=lambda w: CONFIG.shards_of(w.imageset)[w.split],
+        code=code_digest("prepare_real"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/prepare_real.py --index {input.index} --dataset {params.dataset:q}"
+        " --section image_sets.{wildcards.imageset} --split {wildcards.split}"
+        " --shard {wildcards.shard} --shards {params.shards} --tar {output.tar} --log {log}"
 
 
 rule gather_shards:
@@ -64,8 +124,8 @@ rule gather_shards:
         # No param: what fails is counted all the same, and raising it must not rerun what follows.
         max_failed=lambda w: (
             generator_of(w.source).max_failed
-            if w.source in CONFIG.sources
-            else CONFIG.real.max_unreadable
+            if w.source in CONFIG.generated
+            else CONFIG.image_sets.get(w.source, CONFIG.real).max_unreadable
         ),
     params:
         code=code_digest("gather_shards"),

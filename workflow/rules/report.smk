@@ -6,6 +6,7 @@ rule plot_figure:
         metrics=METRICS,
     output:
         figure=f"{RESULTS}/figures/{{figure}}.svg",
+        numbers=f"{RESULTS}/figures/{{figure}}.csv",
     log:
         f"{RESULTS}/logs/plot_figure/{{figure}}.log",
     benchmark:
@@ -22,7 +23,7 @@ rule plot_figure:
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
         " {params.distribution}"
-        " --figure {output.figure} --log {log}"
+        " --figure {output.figure} --numbers {output.numbers} --log {log}"
 
 
 rule draw_contact_sheet:
@@ -77,11 +78,15 @@ rule draw_probe_sheet:
 rule write_report:
     input:
         metrics=METRICS,
+        classes=rules.collect_metrics.output.classes,
         figures=expand(rules.plot_figure.output.figure, figure=FIGURES),
-        sheets=expand(f"{RESULTS}/figures/contact-{{sheet}}.png", sheet=SHEETS),
+        numbers=expand(rules.plot_figure.output.numbers, figure=FIGURES),
+        sheets=drawn_sheets(),
+        quizzes=quizzes(),
         captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
         report=REPORT,
+        claims=f"{RESULTS}/claims.csv",
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
@@ -99,6 +104,6 @@ rule write_report:
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
-        " --sheets {input.sheets} --caption-sample {input.captions}"
+        " --numbers {input.numbers} --classes {input.classes} --sheets {input.sheets} --caption-sample {input.captions}"
         " {params.distribution} --captioner {params.captioner:q} --config {params.config:q}"
-        " --report {output.report} --log {log}"
+        " --report {output.report} --claims {output.claims} --log {log}"

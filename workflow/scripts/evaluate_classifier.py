@@ -1,19 +1,23 @@
 """Test a classifier on the images of one or more manifests.
 
-Writes a row for each image: what it shows, what the classifier says, and the probability it
-gives to what the image shows. Rows are in the order of the --test options and the manifests.
+Writes a row for each image: what it shows, what the classifier says, its five highest logits, and
+the probability it gives to what the image shows. Rows are in the order of the --test options and
+the manifests. The file's metadata name the classes, the number of training images, and how
+probabilities are calibrated.
 """
 
 import argparse
 import logging
+from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from torch import nn
 
-from synthgap.atomic import atomic_path
-from synthgap.classifiers.evaluation import load, predict, set_up
-from synthgap.data.shards import Manifest, image_of
+from synthgap.classifiers.answers import Calibration, answers, calibrate, write_answers
+from synthgap.classifiers.evaluation import About, load, predict, set_up
+from synthgap.data.classes import require_same_classes
+from synthgap.data.shards import Manifest
 from synthgap.errors import UserError
 from synthgap.job import InputPath, command, input_path, output_path, run
 from synthgap.progress import Progress
@@ -22,17 +26,6 @@ log = logging.getLogger("synthgap")
 
 # Images are read and classified this many at a time, which bounds the memory.
 BATCH = 256
-SCHEMA = pa.schema(
-    [
-        ("test_source", pa.string()),
-        ("key", pa.string()),
-        ("image", pa.string()),  # the key, but for crops: that of the image they are of
-        ("class_index", pa.int32()),
-        ("predicted", pa.int32()),
-        ("correct", pa.bool_()),
-        ("probability_of_class", pa.float32()),
-    ]
-)
 
 
 def test_option(text: str) -> tuple[str, InputPath]:
@@ -41,6 +34,14 @@ def test_option(text: str) -> tuple[str, InputPath]:
     if not (name and separator):
         raise UserError(f"--test {text}: give NAME=MANIFEST, for example real=manifest.parquet")
     return name, input_path(path)
+
+
+def shown_option(text: str) -> tuple[str, str]:
+    """Option type: NAME=CLASS."""
+    name, separator, class_name = text.partition("=")
+    if not (name and separator):
+        raise UserError(f"--shown {text}: give NAME=CLASS")
+    return name, class_name
 
 
 def options() -> argparse.ArgumentParser:
@@ -54,6 +55,17 @@ def options() -> argparse.ArgumentParser:
         metavar="NAME=MANIFEST",
         help="a source's name and its manifest; may be given more than once",
     )
+    parser.add_argument(
+        "--shown",
+        type=shown_option,
+        default=[],
+        action="append",
+        metavar="NAME=CLASS",
+        help="take all images of that test for ones of this class, whatever theirs is",
+    )
+    parser.add_argument(
+        "--calibration", type=input_path, help="manifest of validation images, to calibrate by"
+    )
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
     parser.add_argument("--gpus", type=int, choices=[0, 1], help="default: one where there is one")
     parser.add_argument("--predictions", type=output_path, required=True, help=".parquet to write")
@@ -65,45 +77,52 @@ def main(args: argparse.Namespace) -> None:
     if len(set(names)) < len(names):
         raise UserError(f"--test: a name is given twice: {', '.join(names)}")
     device = set_up(args.threads, args.gpus)
-    model, _, classes = load(args.model)
+    model, about = load(args.model)
     model.to(device)
 
     tests = {name: Manifest(path) for name, path in args.test}
-    for manifest in tests.values():
+    shown = {name: class_of(about, class_name) for name, class_name in args.shown}
+    for name, manifest in tests.items():
         log.info("read %s", manifest.path)
-        if manifest.classes != classes:
-            raise UserError(
-                f"{manifest.path} has other classes than {args.model}: {manifest.classes[:5]}... "
-                f"and {classes[:5]}...; names and order must be the same"
-            )
+        if name not in shown:
+            require_same_classes(manifest.path, manifest.classes, args.model, about.classes)
+        if not len(manifest):
+            raise UserError(f"{manifest.path} has no images to test on")
 
+    calibration = Calibration()
+    if args.calibration:
+        manifest = Manifest(args.calibration)
+        require_same_classes(manifest.path, manifest.classes, args.model, about.classes)
+        parts = [logits for _, logits in outputs(model, about, manifest)]
+        calibration = calibrate(np.concatenate(parts), manifest.class_indices)
     tables = []
     with Progress(sum(map(len, tests.values())), "images") as progress:
         for name, manifest in tests.items():
-            for start in range(0, len(manifest), BATCH):
-                rows = range(start, min(start + BATCH, len(manifest)))
-                shown = manifest.class_indices[start : start + BATCH]
-                probabilities = predict(model, manifest.images(rows), BATCH)
-                predicted = probabilities.argmax(1)
-                part = manifest.table.select(["key", "details"]).slice(start, len(rows))
-                columns = [
-                    [name] * len(rows),
-                    part["key"].to_pylist(),
-                    [image_of(row["key"], row["details"]) for row in part.to_pylist()],
-                    shown,
-                    predicted,
-                    predicted == shown,
-                    probabilities[np.arange(len(rows)), shown],
-                ]
-                tables.append(
-                    pa.table(
-                        [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA
-                    )
-                )
-                progress.update(len(rows))
+            samples = manifest.table.select(["key", "details"])
+            for start, logits in outputs(model, about, manifest):
+                classes = manifest.class_indices[start : start + len(logits)]
+                if name in shown:
+                    classes = np.full(len(logits), shown[name])
+                rows = samples.slice(start, len(logits))
+                tables.append(answers(name, rows, classes, logits, calibration))
+                progress.update(len(logits))
+    write_answers(args.predictions, tables, about.classes, about.train_images, calibration)
 
-    with atomic_path(args.predictions) as part:
-        pq.write_table(pa.concat_tables(tables), part)
+
+def class_of(about: About, name: str) -> int:
+    """Return the index of a class of the model."""
+    if name not in about.classes:
+        raise UserError(f"--shown: the model has no class {name}, only {', '.join(about.classes)}")
+    return about.classes.index(name)
+
+
+def outputs(
+    model: nn.Module, about: About, manifest: Manifest
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the first row of each batch of images, and their logits."""
+    for start in range(0, len(manifest), BATCH):
+        rows = range(start, min(start + BATCH, len(manifest)))
+        yield start, predict(model, about.fit(manifest.images(rows)), BATCH)
 
 
 if __name__ == "__main__":

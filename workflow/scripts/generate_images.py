@@ -40,6 +40,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=input_path, required=True, help="from write_prompts")
     parser.add_argument("--pipeline", type=input_path, required=True, help="diffusers folder")
     parser.add_argument("--generator", type=json_object, required=True, help="steps, guidance, ...")
+    parser.add_argument("--realism", type=input_path, help="of train_realism, to steer by")
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
@@ -64,7 +65,8 @@ def main(args: argparse.Namespace) -> None:
         device = take_device(args.gpus)
         log.info("device: %s", device)
         repeated = [text for text, n in Counter(row["prompt"] for row in rows).items() if n > 1]
-        return TextToImage(args.pipeline, generator, device, repeated)
+        classes = {row["prompt"]: row["class_index"] for row in rows}
+        return TextToImage(args.pipeline, generator, device, repeated, classes, args.realism)
 
     images = generate_resumably(
         rows,

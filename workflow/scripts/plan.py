@@ -34,6 +34,8 @@ NAMED_BY = {
     "measure_reference": 0,
     "measure_distribution": 0,
     "measure_alignment": 0,
+    "train_linear_probe": 2,
+    "train_realism": 0,
 }
 
 
@@ -62,10 +64,8 @@ def main(args: argparse.Namespace) -> None:
 def known_images(config: Config, index: Path) -> tuple[int | None, dict[str, int], list[str]]:
     """Return the number of classes, the real images a split, and what to say of both."""
     folder = Path(config.real.folder or "")
-    classes, notes = config.real.classes, list[str]()
-    if config.real.dataset == "digits":
-        classes = 10
-    elif classes is None and folder.is_dir():
+    classes, notes = config.real.known_classes, list[str]()
+    if classes is None and config.real.dataset == "imagefolder" and folder.is_dir():
         classes = sum(entry.is_dir() for entry in folder.iterdir()) or None
     if index.exists():
         table = pq.read_table(index, columns=["class_index", "split"])
@@ -76,7 +76,9 @@ def known_images(config: Config, index: Path) -> tuple[int | None, dict[str, int
     if classes is None:
         notes.append("The number of classes is not known yet; set `real.classes`.")
         return None, {}, notes
-    notes.append("The real images are not indexed yet; they are counted as many as a source's.")
+    notes.append("The real images are not indexed yet; they are counted as the config has them.")
+    if config.real.images_per_class:
+        return classes, {s: classes * config.real.images_per_class[s] for s in SPLITS}, notes
     return classes, {s: classes * config.synthetic.samples_per_class[s] for s in SPLITS}, notes
 
 
@@ -99,6 +101,8 @@ def measure(
         if view != "rgb":
             stage = "estimate_depth" if view in config.depth_views else "derive_view"
             shards[stage, view].append(tar)
+        elif source in config.image_sets:
+            shards["prepare_images", source].append(tar)
         elif source not in config.sources:
             stage = "prepare_real" if source == "real" else "composite_images"
             shards[stage, source].append(tar)
@@ -122,6 +126,8 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
     one_row = {
         "prepare_real": "real",
         "measure_spectrum": "transfer",
+        "map_occlusion": "distinguish",
+        "check_leaks": "distinguish",
         "measure_captions": "transfer",
         "measure_replication": "transfer",
     }

@@ -1,9 +1,10 @@
-"""Draw one figure from the metrics table."""
+"""Draw one figure from the metrics table, and write the rows that it shows."""
 
 import argparse
 import importlib
 
 from synthgap.atomic import write_text
+from synthgap.figures.data import csv_text
 from synthgap.figures.style import svg
 from synthgap.job import command, input_path, output_path, run
 from synthgap.metrics.table import read
@@ -15,13 +16,17 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--name", required=True, help="a module of synthgap.figures")
     parser.add_argument("--distribution", help="of the config's, where a figure shows one")
     parser.add_argument("--figure", type=output_path, required=True, help="SVG to write")
+    parser.add_argument("--numbers", type=output_path, help="CSV to write: the rows it shows")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     figure = importlib.import_module(f"synthgap.figures.{args.name}")
     chosen = {"distribution": args.distribution} if args.distribution else {}
-    write_text(args.figure, svg(figure.draw(read(args.metrics), **chosen)))
+    table = read(args.metrics)
+    if args.numbers:
+        write_text(args.numbers, csv_text(figure.numbers(table, **chosen)))
+    write_text(args.figure, svg(figure.draw(table, **chosen)))
 
 
 if __name__ == "__main__":

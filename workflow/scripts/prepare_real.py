@@ -21,6 +21,7 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--index", type=input_path, required=True, help="from index_real")
     parser.add_argument("--dataset", type=json_object, required=True, help="config's `real`")
+    parser.add_argument("--section", default="real", help="of the config, for messages")
     parser.add_argument("--split", choices=["train", "val", "test"], required=True)
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True, help="shards in this split")
@@ -31,13 +32,13 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     real = args.dataset
-    dataset = open_dataset(real["dataset"], real["folder"], real["class_names"])
+    dataset = open_dataset(real, args.section)
     index = pq.read_table(args.index, filters=pc.field("split") == args.split)
     rows = index.to_pylist()[shard_slice(index.num_rows, args.shard, args.shards)]
     if not rows:
         raise UserError(
-            f"real.shards.{args.split}: {args.shards} shards for {index.num_rows} images leave "
-            f"shard {args.shard} empty; use fewer"
+            f"{args.section}.shards.{args.split}: {args.shards} shards for {index.num_rows} images "
+            f"leave shard {args.shard} empty; use fewer"
         )
     with ShardWriter(args.tar, real["image_format"]) as shard, Progress(len(rows), "images") as bar:
         for row in rows:
@@ -59,8 +60,9 @@ def main(args: argparse.Namespace) -> None:
         if len(failed) > real["max_unreadable"]:
             listed = "\n  ".join(row["status"] for row in failed[:10])
             raise UserError(
-                f"{len(failed)} of {len(rows)} real images cannot be read; repair or remove them, "
-                f"or raise real.max_unreadable ({real['max_unreadable']} now):\n  {listed}"
+                f"{len(failed)} of {len(rows)} images cannot be read; repair or remove them, "
+                f"or raise {args.section}.max_unreadable ({real['max_unreadable']} now):\n"
+                f"  {listed}"
             )
         shard.facts = facts(
             args,

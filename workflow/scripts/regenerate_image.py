@@ -35,6 +35,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--tar", type=input_path, required=True, help="a shard of generate_images")
     parser.add_argument("--key", required=True, help="of the image, as in the shard's parquet")
     parser.add_argument("--pipeline", type=input_path, help="folder, if not the recorded one")
+    parser.add_argument("--realism", type=input_path, help="classifier, if not the recorded one")
     parser.add_argument("--alone", action="store_true", help="without the others of its batch")
     parser.add_argument("--image", type=output_path, help="file for the image made anew")
     return parser
@@ -77,7 +78,11 @@ def generate(
     everything = [one["prompt"] for one in rows]
     repeated = [prompt for prompt in prompts if everything.count(prompt) > 1]
     pipeline = args.pipeline or input_path(recorded["pipeline"])
-    model = TextToImage(pipeline, generator, device, repeated)
+    realism = recorded.get("realism")
+    if realism or args.realism:
+        realism = args.realism or input_path(realism)
+    classes = {one["prompt"]: one["class_index"] for one in rows}
+    model = TextToImage(pipeline, generator, device, repeated, classes, realism)
     if origin(pipeline) != row["details"]["model"]:
         log.warning("the model was %s then, %s now", row["details"]["model"], origin(pipeline))
     elif state_digest(pipeline) != facts["pipeline_state"]:

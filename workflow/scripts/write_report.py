@@ -1,4 +1,4 @@
-"""Write the report: one HTML page that opens offline."""
+"""Write the report, one HTML page that opens offline, and what it found of the paper's claims."""
 
 import argparse
 import importlib.metadata
@@ -8,8 +8,10 @@ import yaml
 
 from synthgap import __version__
 from synthgap.atomic import write_text
+from synthgap.figures.comparisons import label
 from synthgap.job import command, input_path, json_object, output_path, run
-from synthgap.metrics.table import read
+from synthgap.metrics.table import read, rows
+from synthgap.report.claims import claims, claims_csv
 from synthgap.report.render import render
 
 SHEETS = {
@@ -28,27 +30,46 @@ SHEETS = {
         "Real training images, each with a part from an image of another class.",
     ),
 }
+OCCLUSION = "occlusion-"
+OCCLUSION_CAPTION = (
+    "Test images, and how much surer the classifier is of their source with each place than "
+    "without it: the drop of the log-odds when a square there is covered. The last panels are the "
+    "mean over the images of each source: where they differ whatever they show."
+)
 LIBRARIES = ("torch", "diffusers", "transformers", "timm", "numpy", "scikit-learn")
 
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--metrics", type=input_path, required=True)
-    parser.add_argument("--figures", type=input_path, nargs="+", required=True, help="SVG")
+    parser.add_argument("--figures", type=input_path, nargs="*", default=[], help="SVG")
+    parser.add_argument(
+        "--numbers", type=input_path, nargs="*", default=[], help="CSV, of figures of these names"
+    )
     parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
+    parser.add_argument("--classes", type=input_path, help="accuracies by class (parquet)")
     parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
     parser.add_argument("--captioner", type=json_object, default={}, help="as it was asked")
     parser.add_argument("--distribution", help="of the config's, for the main table")
     parser.add_argument("--config", type=json_object, required=True, help="the whole config")
     parser.add_argument("--report", type=output_path, required=True)
+    parser.add_argument("--claims", type=output_path, help="CSV to write: a row a finding")
     return parser
+
+
+def described(sheet: str) -> tuple[str, str]:
+    """Return title and caption of an image, by its file's name."""
+    if not sheet.startswith(OCCLUSION):
+        return SHEETS[sheet]
+    return f"Where the classifier looks: {label(sheet.removeprefix(OCCLUSION))}", OCCLUSION_CAPTION
 
 
 def main(args: argparse.Namespace) -> None:
     sheets = []
     for path in args.sheets:
-        title, caption = SHEETS[path.stem]
-        sheets.append({"title": title, "caption": caption, "png_bytes": path.read_bytes()})
+        title, caption = described(path.stem)
+        told = {"title": title, "caption": caption, "fit": path.stem.startswith(OCCLUSION)}
+        sheets.append(told | {"png_bytes": path.read_bytes()})
     context = {
         "config_yaml": yaml.safe_dump(args.config, sort_keys=False),
         # Not by its metadata: where the library comes by PYTHONPATH only, it has none.
@@ -60,7 +81,14 @@ def main(args: argparse.Namespace) -> None:
     }
     figures = {path.stem: path.read_text() for path in args.figures}
     sample = pq.read_table(args.caption_sample).to_pylist() if args.caption_sample else []
-    write_text(args.report, render(read(args.metrics), figures, sheets, context, sample))
+    numbers = {path.stem: path.read_text() for path in args.numbers}
+    table = read(args.metrics)
+    found = claims(rows(table), distribution=args.distribution)
+    if args.claims:
+        write_text(args.claims, claims_csv(found))
+    classes = pq.read_table(args.classes).to_pylist() if args.classes else []
+    page = render(table, figures, sheets, context, sample, numbers, found, classes)
+    write_text(args.report, page)
 
 
 if __name__ == "__main__":
