@@ -49,6 +49,14 @@ def timm_vit(folder: Path) -> Path:
     return _saved(folder, network, config)
 
 
+def timm_classifier(folder: Path, name: str, options: dict[str, object]) -> torch.nn.Module:
+    """Any network of timm with seven classes, saved by timm itself; returns it."""
+    torch.manual_seed(7)
+    network = timm.create_model(name, num_classes=7, **options)
+    timm.models.save_for_hf(network, str(folder), safe_serialization=True)
+    return network
+
+
 def mocov3(folder: Path) -> Path:
     """The same with a head, and a config.json of constructor arguments."""
     torch.manual_seed(0)

@@ -7,13 +7,16 @@
 
 Three nodes of 4 CPUs, 4000 MB and 4 make-believe H100s. Each host, the head and the nodes, is a
 network namespace on a bridge of our own, so no port of the machine is taken; the bridge also is
-the lock that keeps a second cluster out, and its alias names the folder of the first. Each daemon
+the lock that keeps a second cluster out, and its alias names the folder of the first. A cluster of
+tests holds a lock on a file in its folder too: one whose tests were killed is taken down by the
+next that comes up. Each daemon
 runs in a process namespace of its own: killing its first process ends all it ever started.
 Everything else (settings, sockets, logs, pids, database) lies in FOLDER.
 It needs root on Debian or Ubuntu, and packages; where it cannot be, the exit status is 2.
 """
 
 import argparse
+import fcntl
 import os
 import secrets
 import shlex
@@ -27,7 +30,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 HERE = Path(__file__).resolve().parent
 # With mariadb-server comes iproute2.
@@ -35,6 +38,7 @@ PACKAGES = ["mariadb-server", "munge", "slurm-wlm", "slurm-wlm-mysql-plugin", "s
 NODES = ["n1", "n2", "n3"]
 BRIDGE = "synthgap"  # also the prefix of the namespaces and of their cables
 BRIDGE_ADDRESS = "198.18.77.254"  # in the block that is reserved for tests of networks
+HELD = "held"  # locked by the process for whose life the cluster is up
 ADDRESSES = {"head": "198.18.77.100", "n1": "198.18.77.1", "n2": "198.18.77.2", "n3": "198.18.77.3"}
 
 
@@ -55,26 +59,37 @@ class Cluster:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
+        self._held: BinaryIO | None = None
 
     def __enter__(self) -> "Cluster":
-        self.up()
+        self.up(hold=True)
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.down()
 
-    def up(self, install: bool = False) -> None:
-        """Bring the cluster up; whatever goes wrong, leave only the folder with its logs."""
+    def up(self, install: bool = False, hold: bool = False) -> None:
+        """Bring the cluster up; whatever goes wrong, leave only the folder with its logs.
+
+        Where `hold`, the cluster is no use once this process has ended, however it ends.
+        """
         require_machine(install)
         if len(str(self.folder)) > 70:  # a socket's path has 107 characters at most
             raise ClusterError(f"{self.folder}: choose a folder of at most 70 characters")
-        if owner := bridge_owner():
+        if (owner := bridge_owner()) and is_abandoned(Path(owner)):
+            Cluster(owner).down()
+            owner = None
+        if owner:
             down = f"python {HERE}/cluster.py down {owner}"
             raise ClusterError(f"A test cluster is up already; take it down first: {down}")
         if self.folder.exists() and any(self.folder.iterdir()):
             if not (self.folder / "slurm.conf").exists():
                 raise ClusterError(f"{self.folder} is neither empty nor a test cluster's")
             shutil.rmtree(self.folder)  # of an earlier cluster, which is down
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if hold:
+            self._held = (self.folder / HELD).open("wb")
+            fcntl.flock(self._held, fcntl.LOCK_EX)
         call("ip", "link", "add", BRIDGE, "type", "bridge")  # fails where another was quicker
         try:
             call("ip", "link", "set", BRIDGE, "alias", str(self.folder))
@@ -294,6 +309,18 @@ def bridge_owner() -> str | None:
     """Return the folder of the cluster that is up, or None."""
     alias = Path("/sys/class/net", BRIDGE, "ifalias")
     return (alias.read_text().strip() or "an unknown folder") if alias.exists() else None
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Say whether a cluster was to be up for a process that has ended."""
+    if not folder.exists():  # pytest keeps few of its folders
+        return folder.is_absolute()
+    try:
+        with (folder / HELD).open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (FileNotFoundError, BlockingIOError):
+        return False
+    return True
 
 
 def require_machine(install: bool = False) -> None:

@@ -15,7 +15,7 @@ def cluster(tmp_path_factory):
     """Return a cluster that is up, or skip where this machine cannot have one."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm") / "c")
     try:
-        cluster.up()
+        cluster.up(hold=True)
     except UnavailableError as error:
         if os.environ.get("SYNTHGAP_CLUSTER_INSTALL") == "1":  # `make test-cluster`: it is wanted
             pytest.exit(str(error), returncode=2)

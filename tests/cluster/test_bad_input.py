@@ -1,5 +1,7 @@
 """What would stop the jobs is said before any is submitted."""
 
+import re
+
 import pytest
 
 pytestmark = pytest.mark.cluster
@@ -44,5 +46,6 @@ def test_results_that_the_nodes_cannot_see_stop_the_run_at_once(checkout):
     elsewhere = checkout.cluster.folder / "login_only/results"
     done = checkout.start("images", "--config", f"results={elsewhere}").wait(120)
     assert done.returncode == 1
-    assert f"a node of partition cpu does not see {elsewhere}" in done.output
+    # Of the CPUs' partition, unless its nodes are all busy with another test's jobs.
+    assert re.search(rf"a node of partition [cg]pu does not see {elsewhere}", done.output)
     assert checkout.jobs() == []

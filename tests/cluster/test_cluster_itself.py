@@ -1,5 +1,7 @@
 """The test cluster behaves as a real one, above all in its faults."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,7 +166,7 @@ def restored(cluster):
     """Return the session's cluster to a test that takes it down; bring it up again afterwards."""
     yield cluster
     cluster.down()
-    cluster.up()
+    cluster.up(hold=True)
 
 
 def processes():
@@ -201,6 +203,23 @@ def test_down_leaves_nothing_of_an_up_that_was_killed(restored):
     assert pids
     restored.down()
     assert_nothing_left(pids)
+
+
+@pytest.mark.parametrize("folder_is_there", [True, False])
+def test_a_cluster_whose_tests_were_killed_is_taken_down(restored, tmp_path, folder_is_there):
+    restored.down()
+    program = "import sys; from cluster import Cluster; Cluster(sys.argv[1]).up(hold=True); input()"
+    killed = [sys.executable, "-c", program, tmp_path / "a"]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(killed, stdin=subprocess.PIPE, env=here) as tests:
+        wait((tmp_path / "a/pids/slurmd-n3").exists, "the last daemon's start")
+        tests.kill()
+    if not folder_is_there:
+        shutil.rmtree(tmp_path / "a")
+    pids = processes()
+    restored.up(hold=True)
+    assert not [pid for pid in pids if start_time(pid)]
+    assert restored.run(["scontrol", "ping"]).stdout.count("UP") == 1
 
 
 def test_a_daemon_that_fails_is_shown_with_its_log(restored, monkeypatch):

@@ -16,7 +16,7 @@ SHARD = "results/images/flow-g2-caption/train/rgb/00000"
 MODEL = "results/classifiers/real/rgb/resnet/seed-0"
 MADE = {
     "generate_images": [f"{SHARD}.tar", f"{SHARD}.parquet"],
-    "train_classifier": [f"{MODEL}.safetensors", f"{MODEL}.json"],
+    "train_classifier": [f"{MODEL}{part}" for part in (".safetensors", ".history.parquet")],
 }
 LOGS = {
     "generate_images": "results/logs/generate_images/flow-g2-caption/train/00000.log",

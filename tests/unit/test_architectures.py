@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from synthgap.classifiers.architectures import build, build_seeded, features
+from synthgap.classifiers.architectures import build, build_seeded, features, require_size
 from synthgap.errors import UserError
 
 RESNET = {
@@ -70,3 +70,15 @@ def test_timm_is_imported_only_for_its_own_architectures():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_size_that_does_not_fit_is_told():
+    spec = {
+        "family": "timm",
+        "name": "vit_tiny_patch16_224",
+        "options": {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2},
+    }
+    model = build_seeded(spec, 2, 0)
+    require_size(model, spec, 32, 32)
+    with pytest.raises(UserError, match=r"vit_tiny_patch16_224 cannot see images of 40 x 40 pixel"):
+        require_size(model, spec, 40, 40)

@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+import torch.nn.functional as F
 
 import evaluate_classifier
 import train_classifier
-from synthgap.classifiers.evaluation import load, predict
-from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
+from synthgap.classifiers.evaluation import About, load, predict
+from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, write_manifest
 from synthgap.errors import UserError
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -80,7 +82,8 @@ def train_command(data: dict[str, Path], out: Path, **more: object) -> list[str]
         "checkpoint_seconds": 0,
         "scratch": out / "scratch",
         "model": out / "model.safetensors",
-        "history": out / "history.json",
+        "last": out / "last.safetensors",
+        "history": out / "history.parquet",
     }
     return command("train_classifier", **(options | more))
 
@@ -97,13 +100,24 @@ def trained(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_training_writes_model_and_history_and_removes_its_scratch(trained: Path):
-    _, spec, classes = load(trained / "model.safetensors")
-    assert (spec, classes) == (ARCHITECTURE, ["blue", "green"])
-    history = json.loads((trained / "history.json").read_text())
-    assert [len(history[key]) for key in ("train_loss", "val_loss", "val_top1")] == [100] * 3
-    assert history["val_loss"][history["best_epoch"]] == min(history["val_loss"])
-    assert sorted(p.name for p in trained.iterdir()) == ["history.json", "model.safetensors"]
+def test_training_writes_models_and_history_and_removes_its_scratch(data, trained: Path):
+    about = About(ARCHITECTURE, ["blue", "green"], train_images=48)
+    best, told = load(trained / "model.safetensors")
+    last, told_of_last = load(trained / "last.safetensors")
+    assert told == told_of_last == about
+    history = pq.read_table(trained / "history.parquet")
+    assert history["epoch"].to_pylist() == list(range(100))
+    losses = history["val_loss"].to_pylist()
+    best_epoch = int(history.schema.metadata[b"best_epoch"])
+    assert losses[best_epoch] == min(losses)
+    images, labels = Manifest(data["val"]).images(), Manifest(data["val"]).class_indices
+    for model, epoch in ((best, best_epoch), (last, 99)):
+        found = F.cross_entropy(
+            torch.from_numpy(predict(model, images, 16)), torch.from_numpy(labels)
+        )
+        assert float(found) == pytest.approx(losses[epoch], rel=1e-4)
+    names = ["history.parquet", "last.safetensors", "model.safetensors"]
+    assert sorted(p.name for p in trained.iterdir()) == names
 
 
 def test_a_killed_training_ends_in_the_same_bytes(data, trained, tmp_path):
@@ -120,7 +134,7 @@ def test_a_killed_training_ends_in_the_same_bytes(data, trained, tmp_path):
 
     done = subprocess.run(words, capture_output=True, text=True)
     assert "going on after" in done.stderr
-    for name in ("model.safetensors", "history.json"):
+    for name in ("model.safetensors", "last.safetensors", "history.parquet"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
     assert not scratch.exists()
 
@@ -140,7 +154,7 @@ def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path
     table = pq.read_table(out)
     assert table["test_source"].to_pylist() == ["second"] * 21 + ["first"] * 16
 
-    model, _, _ = load(model_path)
+    model, _ = load(model_path)
     manifests = [Manifest(data["test"]), Manifest(data["val"])]
     keys = [key for manifest in manifests for key in manifest.table["key"].to_pylist()]
     assert table["key"].to_pylist() == keys
@@ -149,9 +163,18 @@ def test_evaluation_writes_a_row_for_each_image_in_order(data, trained, tmp_path
     assert table["class_index"].to_pylist() == shown.tolist()
     assert table["predicted"].to_pylist() == expected.argmax(1).tolist()
     assert table["correct"].to_pylist() == (expected.argmax(1) == shown).tolist()
+    probabilities = np.exp(expected) / np.exp(expected).sum(1, keepdims=True)
     np.testing.assert_allclose(
-        table["probability_of_class"].to_numpy(), expected[np.arange(37), shown], atol=1e-6
+        table["probability_of_class"].to_numpy(), probabilities[np.arange(37), shown], atol=1e-6
     )
+    top = np.asarray(table["top_classes"].to_pylist())
+    assert top[:, 0].tolist() == table["predicted"].to_pylist()
+    logits = np.asarray(table["top_logits"].to_pylist())
+    np.testing.assert_allclose(logits, np.take_along_axis(expected, top, 1), atol=1e-5)
+    assert (np.diff(logits, axis=1) <= 0).all()
+    facts = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    assert json.loads(facts.pop("calibration")) == {"temperature": 1.0, "doubt": 0.0}
+    assert facts == {"classes": '["blue", "green"]', "train_images": "48"}
 
     in_place(evaluate_classifier, words, tmp_path / "again.parquet")
     assert (tmp_path / "again.parquet").read_bytes() == out.read_bytes()
@@ -173,15 +196,39 @@ def test_a_mistake_is_told_in_one_line(data, trained, tmp_path):
     )
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "names and order must be the same" in done.stderr.splitlines()[-1]
+    assert "has no class green and" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "p.parquet").exists()
 
 
 def test_training_and_validation_images_must_have_the_same_classes(data, tmp_path):
     words = train_command(data, tmp_path, val=data["other"])
-    with pytest.raises(UserError, match="have different classes"):
+    with pytest.raises(UserError, match=r"has no class grey and .* has; both need"):
         train_classifier.main(train_classifier.options().parse_args(words[2:]))
+
+
+def test_a_class_with_one_image_is_too_few_to_learn_from(data, tmp_path):
+    lonely = make_manifest(tmp_path / "lonely", 3, 5, ("blue", "green"))
+    words = train_command(data, tmp_path, train=lonely)
+    with pytest.raises(UserError, match="class green has 1 images, and 2 are needed"):
+        train_classifier.main(train_classifier.options().parse_args(words[2:]))
+
+
+def test_an_empty_data_set_is_refused(data, trained, tmp_path):
+    whole = Manifest(data["train"])
+    write_manifest(tmp_path / "empty.parquet", whole.table.slice(0, 0), whole.classes)
+    words = train_command(data, tmp_path, train=tmp_path / "empty.parquet")
+    with pytest.raises(UserError, match=r"class blue has 0 images, and 2 are needed \(1 other"):
+        train_classifier.main(train_classifier.options().parse_args(words[2:]))
+    words = command(
+        "evaluate_classifier",
+        model=trained / "model.safetensors",
+        test=f"real={tmp_path / 'empty.parquet'}",
+        threads=1,
+        predictions=tmp_path / "p.parquet",
+    )
+    with pytest.raises(UserError, match="has no images to test on"):
+        evaluate_classifier.main(evaluate_classifier.options().parse_args(words[2:]))
 
 
 def test_a_test_needs_a_name_of_its_own(data, trained):

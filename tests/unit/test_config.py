@@ -141,7 +141,7 @@ def test_schema_file_is_current():
             "warmup_epochs must not be above",
         ),
         (["studies", "transfer", "probes", "low", "view"], "lwo", "did you mean `low`?"),
-        (["studies", "distinguish", "classifier"], "resnt", "did you mean `resnet`?"),
+        (["studies", "distinguish", "classifiers"], ["resnt"], "did you mean `resnet`?"),
     ],
 )
 def test_bad_key_is_named(keys, value, said):
@@ -171,16 +171,20 @@ def test_folder_must_hold_what_its_entry_says(tmp_path):
     assert "StableDiffusionPipeline takes no `negative_prmpt`; did you mean `negative_" in said
 
 
+def with_generators(**generators):
+    raw = copy.deepcopy(DEFAULT) | {"generators": generators}
+    del raw["studies"]["transfer"]["scaling"], raw["studies"]["mixing"]
+    return config.parse(raw)
+
+
 def test_preset_of_a_local_copy_keeps_its_settings(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    raw = copy.deepcopy(DEFAULT)
-    raw["generators"] = {
-        "copy": {"preset": "flux-dev", "model": str(tmp_path)},
-        "mirror": {"preset": "flux-dev", "model": "my-lab/flux"},
-        "plain": {"preset": "flux-dev"},
-    }
-    study = config.parse(raw)
-    local, mirror, plain = (study.generator_options(name) for name in raw["generators"])
+    study = with_generators(
+        copy={"preset": "flux-dev", "model": str(tmp_path)},
+        mirror={"preset": "flux-dev", "model": "my-lab/flux"},
+        plain={"preset": "flux-dev"},
+    )
+    local, mirror, plain = (study.generator_options(name) for name in study.generators)
     differ = {name for name in plain if local[name] != plain[name]}
     assert differ == {"model", "revision"}
     assert local["model"] == str(tmp_path)
@@ -189,9 +193,7 @@ def test_preset_of_a_local_copy_keeps_its_settings(tmp_path):
 
 
 def test_half_precision_files_serve_half_precision_only():
-    raw = copy.deepcopy(DEFAULT)
-    raw["generators"] = {"a": {"preset": "sdxl"}, "b": {"preset": "sdxl", "dtype": "float32"}}
-    study = config.parse(raw)
+    study = with_generators(a={"preset": "sdxl"}, b={"preset": "sdxl", "dtype": "float32"})
     assert [study.generator_options(name)["variant"] for name in "ab"] == ["fp16", None]
     assert [model.variant for model in study.hub_models.values()] == ["fp16", None]
 
@@ -318,6 +320,24 @@ def test_views_that_cannot_be_are_refused_in_one_line(view, said):
         with_view(**view)
     [_, line] = str(caught.value).splitlines()
     assert said in line
+
+
+def test_axes_are_of_known_sources():
+    raw = copy.deepcopy(DEFAULT)
+    raw["studies"]["mixing"]["sources"] = ["real"]
+    with pytest.raises(UserError, match=r"studies\.mixing\.sources: no `real` in this config"):
+        config.parse(raw)
+
+
+def test_ratios_that_take_more_images_than_are_made_are_refused():
+    raw = copy.deepcopy(DEFAULT)
+    del raw["real"]["val_fraction"], raw["real"]["test_fraction"]
+    raw["real"]["images_per_class"] = {"train": 100, "val": 20, "test": 60}
+    raw["studies"]["mixing"]["augment"] = [1.0]
+    assert config.parse(raw)
+    raw["studies"]["mixing"]["augment"] = [1.5]
+    with pytest.raises(UserError, match="takes 150 images of each class, and synthetic"):
+        config.parse(raw)
 
 
 def test_missing_key_is_named():

@@ -14,7 +14,8 @@ from synthgap.errors import UserError
 @pytest.fixture(autouse=True)
 def outside(monkeypatch, tmp_path):
     """No cluster's or user's environment, and locks in a folder of the test's own."""
-    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SYNTHGAP_ON_CPU"):
+    names = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "SYNTHGAP_ON_CPU", "SYNTHGAP_JOBS_PER_GPU")
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     yield
@@ -69,12 +70,23 @@ def test_processes_side_by_side_take_a_gpu_each(tmp_path):
     assert {process.stdout.readline().strip() for process in started} == {"0", "1"}
     # All taken: a third would wait until one has ended.
     folder = next(tmp_path.glob("synthgap-gpus-*"))
-    for name in ("0", "1"):
+    for name in ("0.0", "1.0"):
         with (folder / name).open("a") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     for process in started:
         process.communicate("")
     assert devices._lock_one(["0", "1"]) == "0"
+
+
+def test_so_many_processes_share_a_gpu_as_the_site_says(monkeypatch):
+    monkeypatch.setenv("SYNTHGAP_JOBS_PER_GPU", "2")
+    assert [devices._lock_one(["0", "1"]) for _ in range(4)] == ["0", "1", "0", "1"]
+    monkeypatch.setattr(devices.time, "sleep", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        devices._lock_one(["0", "1"])
+    monkeypatch.setenv("SYNTHGAP_JOBS_PER_GPU", "none")
+    with pytest.raises(UserError, match="whole number of 1 or more: none"):
+        devices.jobs_per_gpu()
 
 
 def test_a_single_gpu_as_a_cluster_gives_it_needs_no_lock(monkeypatch):

@@ -16,7 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 import tiny_encoders
 from synthgap.classifiers.architectures import build_seeded
-from synthgap.classifiers.evaluation import extract, save
+from synthgap.classifiers.evaluation import About, extract, save
 from synthgap.encoders import FAMILIES, make_encoder, modules_of
 from synthgap.encoders.preprocessing import Preprocessing
 from synthgap.errors import UserError
@@ -170,7 +170,7 @@ def test_inception_is_that_of_torch_fidelity(tmp_path):
 )  # fmt: skip
 def test_classifiers_give_what_enters_their_last_layer(architecture, tmp_path):
     network = build_seeded(architecture, 3, 0)
-    save(network, architecture, ["a", "b", "c"], tmp_path / "model.safetensors")
+    save(network, About(architecture, ["a", "b", "c"]), tmp_path / "model.safetensors")
     encoder = make_encoder({"family": "classifier"}, model=tmp_path / "model.safetensors")
     found = encoder.encode(np.stack(IMAGES))
     assert found.shape == (5, encoder.width)

@@ -16,7 +16,7 @@ import pytest
 import extract_features
 import tiny_encoders
 from synthgap.classifiers.architectures import build_seeded
-from synthgap.classifiers.evaluation import save
+from synthgap.classifiers.evaluation import About, save
 from synthgap.data.encoded import is_shard
 from synthgap.data.features import FeatureCache, Features, FeatureWriter, stored, write_features
 from synthgap.data.shards import Sample, ShardWriter, tar_members
@@ -239,7 +239,7 @@ def test_a_killed_command_ends_in_the_same_bytes(job, tmp_path):
         "family": "bagnet", "receptive_field": 9, "options": {
             "layers": [1, 1], "strides": [2, 2], "kernel3": [1, 1], "width": 4}
     }  # fmt: skip
-    save(build_seeded(architecture, 3, 0), architecture, ["a", "b", "c"], tmp_path / "model")
+    save(build_seeded(architecture, 3, 0), About(architecture, ["a", "b", "c"]), tmp_path / "model")
     job = (job[0], {"family": "classifier"}, tmp_path / "model")
     slow = tmp_path / "slow.py"
     # The command itself with small chunks and, in the first run, an encoder that then waits.

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from made_up_metrics import made_up_rows, made_up_spectra
+from made_up_metrics import made_up_comparisons, made_up_rows, made_up_spectra
 
 from synthgap.errors import UserError
 from synthgap.figures import (
@@ -24,7 +24,8 @@ FIGURES = [
     transfer_asymmetry,
     distinguish,
 ]
-ROWS = made_up_rows()
+PLAIN = made_up_rows()
+ROWS = [*PLAIN, *made_up_comparisons(PLAIN)]
 TABLE = to_table(ROWS)
 NAMES = [f"flow-g{g}-{prompts}" for g in (1, 2, 4) for prompts in ("classname", "caption")]
 MANY = [(f"generator-{i:02d}", 2022 + i / 5) for i in range(15)]
@@ -76,7 +77,7 @@ def test_error_bars_end_at_the_limits():
 
 def test_transfer_by_probe_draws_the_table():
     left, right = transfer_by_probe.draw(TABLE).axes
-    for name in [*NAMES, "real"]:
+    for name in NAMES:
         for axes, probe in [
             (left, "structure"),
             (left, "texture"),
@@ -84,8 +85,8 @@ def test_transfer_by_probe_draws_the_table():
             (right, "high"),
         ]:
             assert point(axes, f"{probe}-{name}") == (
-                value("top1_accuracy", name, "real", probe="rgb"),
-                value("top1_accuracy", name, "real", probe=probe),
+                value("accuracy_relative_to_real", name, "real", probe="rgb"),
+                value("accuracy_relative_to_real", name, "real", probe=probe),
             )
 
 
@@ -118,7 +119,9 @@ def test_transfer_asymmetry_draws_the_table():
 def test_distinguish_draws_the_table():
     axes = distinguish.draw(TABLE).axes[0]
     for name in [*NAMES, "real"]:
-        assert point(axes, name)[0] == value("top1_accuracy", "real", name, study="distinguish")
+        drawn = point(axes, f"resnet-tiny real+{name}")[0]
+        assert drawn == value("top1_accuracy", "real", name, study="distinguish")
+        assert point(axes, f"chance real+{name}")[0] == 0.5
 
 
 def spectrum_of(rows, source, metric="radial_power_db"):
@@ -205,14 +208,19 @@ def test_the_same_table_gives_the_same_bytes(figure):
 def test_missing_rows_are_named(figure, missing):
     tables = {
         "top1_accuracy of one source": without(
-            lambda r: r.metric != "top1_accuracy" or r.train_source != "flow-g2-caption"
+            lambda r: (
+                not (
+                    r.metric in ("top1_accuracy", "accuracy_relative_to_real")
+                    and r.train_source == "flow-g2-caption"
+                )
+            )
         ),
         "real": without(lambda r: (r.train_source, r.test_source) != ("real", "real")),
         "everything": to_table([]),
     }
     optional = {
         "top1_accuracy of one source": [distinguish],
-        "real": [transfer_by_probe, transfer_asymmetry],
+        "real": [transfer_by_probe, transfer_asymmetry, distinguish],
     }
     if figure in optional.get(missing, []):
         figure.draw(tables[missing])
@@ -240,10 +248,10 @@ def test_labels_of_many_generators_do_not_overlap(figure):
 def test_several_architectures_need_a_choice():
     second = [
         dataclasses.replace(row, architecture="vit-tiny", value=row.value / 2)
-        for row in ROWS
+        for row in PLAIN
         if row.architecture == "resnet-tiny"
     ]
-    table = to_table([*ROWS, *second])
+    table = to_table([*PLAIN, *second])
     with pytest.raises(UserError, match="choose one"):
         transfer_by_generator.draw(table)
     axes = transfer_by_generator.draw(table, architecture="vit-tiny").axes[0]

@@ -137,9 +137,10 @@ def test_metrics_say_what_they_are_of(tmp_path, shards):
 
 def test_collecting_takes_them(tmp_path, shards, monkeypatch):
     found, _ = measure(tmp_path, shards)
-    monkeypatch.setattr(collect_metrics, "read_predictions", lambda paths: {})
+    monkeypatch.setattr(collect_metrics, "read_runs", lambda paths: {})
     words = ["--transfer", tmp_path, "--distinguish", tmp_path, "--seed", 0, "--probes", "{}"]
     words += ["--sources", json.dumps({}), "--metrics", tmp_path / "all.parquet"]
+    words += ["--points", "[]", "--classes", tmp_path / "classes.parquet"]
     table = read(tmp_path / "metrics.parquet")
     pq.write_table(table.slice(0, 0), tmp_path / "spectra.parquet")
     words += ["--spectra", tmp_path / "spectra.parquet"]

@@ -5,7 +5,12 @@ import pytest
 
 from synthgap.errors import UserError
 from synthgap.metrics import intervals
-from synthgap.metrics.intervals import bootstrap_accuracy_over_seeds, bootstrap_mean, wilson
+from synthgap.metrics.intervals import (
+    bootstrap_accuracy_over_seeds,
+    bootstrap_comparison,
+    bootstrap_mean,
+    wilson,
+)
 
 
 def test_wilson_equals_scipy():
@@ -128,3 +133,45 @@ def test_crops_of_an_image_narrow_the_interval_no_more_than_they_tell():
     narrow, wide = bootstrap_accuracy_over_seeds(apart), bootstrap_accuracy_over_seeds(alike)
     assert narrow.high - narrow.low < 0.7 * (wide.high - wide.low)
     assert bootstrap_accuracy_over_seeds(np.ones((1, 50))) == wilson(50, 50)
+
+
+def test_comparisons_are_of_the_same_images():
+    rng = np.random.default_rng(0)
+    real = rng.random((3, 200)) < 0.9
+    found = bootstrap_comparison(real[:2] & (rng.random((2, 200)) < 0.7), real)
+    ours = real.mean() - found.difference.value
+    assert found.ratio.value == pytest.approx(ours / real.mean())
+    assert found.difference.low < found.difference.value < found.difference.high
+    # Where each image is as hard for one side as for the other, pairing leaves hardly any doubt.
+    hard = rng.random(2000) < 0.5
+    same = hard ^ (rng.random(2000) < 0.01)
+    paired = bootstrap_comparison(same[None], hard[None]).difference
+    apart = bootstrap_comparison(rng.permutation(same)[None], hard[None]).difference
+    assert paired.high - paired.low < 0.3 * (apart.high - apart.low)
+
+
+def test_comparisons_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    hits = np.zeros(2)
+    for trial in range(200):
+        difficulty = rng.random(150)
+        real, ours = (rng.random(150) < level * difficulty**0.2 for level in (0.95, 0.7))
+        truth = np.array([0.95, 0.7]) / 1.2  # the mean of u^0.2 is 1 / 1.2
+        found = bootstrap_comparison(ours[None], real[None], resamples=400, seed=trial)
+        for number, (interval, value) in enumerate(
+            [(found.difference, truth[0] - truth[1]), (found.ratio, truth[1] / truth[0])]
+        ):
+            hits[number] += interval.low <= value <= interval.high
+    assert (np.abs(hits / 200 - 0.95) < 0.04).all()
+
+
+def test_comparisons_that_tell_nothing_have_no_limits():
+    all_right, none_right = np.ones((1, 5), bool), np.zeros((1, 5), bool)
+    found = bootstrap_comparison(all_right, all_right)
+    assert (found.difference.value, found.ratio.value) == (0, 1)
+    assert math.isnan(found.difference.low)
+    assert math.isnan(bootstrap_comparison(all_right, none_right).ratio.value)
+    one = np.array([[True, False, False]])
+    assert math.isnan(bootstrap_comparison(one, one).ratio.low)
+    with pytest.raises(UserError, match="the same images"):
+        bootstrap_comparison(all_right, one)

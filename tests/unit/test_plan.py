@@ -176,12 +176,12 @@ SERVICE = {"kind": "service", "model": "m", "concurrency": 30, "price": {"input"
 
 def test_a_service_costs_tokens_money_and_hours():
     row = captions(SERVICE)["caption_images"]
-    assert (row.jobs, row.images) == (10, 100_000)
+    assert (row.jobs, row.images) == (12, 120_000)
     # 8 x 8 patches of 32 px, 17 words of 1.3 tokens; 200 tokens at most come back.
-    assert row.input_tokens == pytest.approx((64 + 1.3 * 17) * 100_000, rel=0.02)
-    assert row.output_tokens == 200 * 100_000
+    assert row.input_tokens == pytest.approx((64 + 1.3 * 17) * 120_000, rel=0.02)
+    assert row.output_tokens == 200 * 120_000
     assert row.usd == pytest.approx((row.input_tokens * 2 + row.output_tokens * 8) / 1e6)
-    assert row.hours == pytest.approx(100_000 / 10 / 3600)  # 30 at once, 3 s each
+    assert row.hours == pytest.approx(120_000 / 10 / 3600)  # 30 at once, 3 s each
     assert not row.on_gpu
     assert captions(SERVICE | {"price": None})["caption_images"].usd is None
 
@@ -190,9 +190,9 @@ def test_finished_captions_tell_what_the_others_cost():
     known = Measured({"train": 4}, tokens=(300.0, 50.0), seconds_a_reply=1.5)
     row = captions(SERVICE, {("caption_images", "m"): known})["caption_images"]
     assert (row.done, row.basis) == (4, "measured")
-    assert (row.input_tokens, row.output_tokens) == (300 * 60_000, 50 * 60_000)
-    assert row.usd == pytest.approx((300 * 2 + 50 * 8) * 60_000 / 1e6)
-    assert row.hours == pytest.approx(60_000 / 20 / 3600)
+    assert (row.input_tokens, row.output_tokens) == (300 * 80_000, 50 * 80_000)
+    assert row.usd == pytest.approx((300 * 2 + 50 * 8) * 80_000 / 1e6)
+    assert row.hours == pytest.approx(80_000 / 20 / 3600)
 
 
 def test_a_batch_costs_half_and_its_windows():
@@ -208,7 +208,7 @@ def test_a_model_of_ones_own_takes_gpu_hours():
     pruned = {"kind": "transformers", "prune": True}
     row = captions(pruned)["caption_images"]
     known = speeds()["caption_images"]["llava-next-llama3-8b"]
-    assert row.hours == pytest.approx(100_000 / known["images_per_second"] / 3600)
+    assert row.hours == pytest.approx(120_000 / known["images_per_second"] / 3600)
     assert row.on_gpu
     assert row.usd is None
     whole = captions({"kind": "transformers"})["caption_images"]
@@ -219,8 +219,8 @@ def test_a_model_of_ones_own_takes_gpu_hours():
         {"train": 5}, images_per_second=8.0, device="cuda", tokens=(600, 90)
     )}  # fmt: skip
     left = captions(pruned, found)["caption_images"]
-    assert left.hours == pytest.approx(50_000 / 8 / 3600)
-    assert left.output_tokens == 90 * 50_000
+    assert left.hours == pytest.approx(70_000 / 8 / 3600)
+    assert left.output_tokens == 90 * 70_000
 
 
 def test_composites_are_counted_where_they_are_captioned():

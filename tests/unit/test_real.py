@@ -107,7 +107,7 @@ def test_unknown_class_names_and_data_sets_are_refused(folder):
     with pytest.raises(UserError, match="class_names: no folder cow"):
         list(ImageFolder(folder, {"cow": "cow"}).entries())
     with pytest.raises(UserError, match="no `cifar`"):
-        open_dataset("cifar", None, {})
+        open_dataset({"dataset": "cifar"})
 
 
 def test_class_too_small_to_split_is_named():
@@ -173,7 +173,7 @@ def test_unreadable_image_is_counted_listed_and_tolerated_on_request(folder, tmp
         file.write_bytes(file.read_bytes()[:30])
     result, tar = prepare(folder, tmp_path)
     assert result.returncode == 1
-    assert "real images cannot be read" in result.stderr
+    assert "2 of 8 images cannot be read" in result.stderr
     assert ".webp" in result.stderr
     assert "Traceback" not in result.stderr
     assert not tar.exists()

@@ -8,7 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_up_metrics import made_up_rows
+from made_up_metrics import (
+    made_up_architectures,
+    made_up_comparisons,
+    made_up_rows,
+    made_up_scores,
+)
 from PIL import Image
 
 import draw_probe_sheet
@@ -19,6 +24,7 @@ from synthgap.errors import UserError
 from synthgap.figures import data, style, transfer_by_generator
 from synthgap.metrics.table import Row, to_table
 from synthgap.report.answer import answer
+from synthgap.report.claims import claims, claims_csv
 from synthgap.report.render import render
 from synthgap.report.sheets import contact_sheet, probe_sheet
 
@@ -48,11 +54,14 @@ class Resources(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.loaded, self.open, self.alts = [], [], []
+        self.loaded, self.open, self.alts, self.downloads = [], [], [], {}
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
         assert tag not in ("script", "link", "iframe", "object")
+        if tag == "a" and "download" in dict(attrs):
+            self.downloads[dict(attrs)["download"]] = dict(attrs)["href"]
+            attrs = []
         values = dict(attrs)
         self.loaded += [values[name] for name in ("src", "href", "srcset") if name in values]
         if tag == "img":
@@ -86,9 +95,15 @@ def test_the_page_needs_nothing_else():
 
 def test_every_value_and_limit_appears():
     rows = made_up_rows()
+    further = made_up_architectures(rows)
+    gaps = [r for r in made_up_comparisons(rows) if r.metric == "gap_to_real"]
+    rows += [*further, *(row for row in gaps if row.settings["probe"] == "rgb")]
     text = text_of(page(rows))
     for row in rows:
-        if row.metric.startswith("density"):
+        if row.metric == "gap_to_real":
+            low, high = (f"{100 * limit:.1f}" for limit in (row.ci_low, row.ci_high))
+            assert f"{100 * row.value:.1f} {low} – {high}" in text
+        elif row.metric.startswith("density"):
             assert f"{row.value:.2f} {row.ci_low:.2f} – {row.ci_high:.2f}" in text
         else:
             limits = f"{100 * row.ci_low:.1f} – {100 * row.ci_high:.1f}"
@@ -190,6 +205,52 @@ def test_a_missing_context_key_is_named(key):
 def test_an_empty_table_is_refused():
     with pytest.raises(UserError, match="no rows with a synthetic source"):
         page([])
+
+
+def test_other_architectures_have_a_table_of_their_own():
+    rows = made_up_rows()
+    parts = "What each part of the image carries over"
+    text = text_of(page([*rows, *made_up_architectures(rows)]))
+    (table,) = re.findall(f"Other architectures (.*?) {parts}", text)
+    assert "Source resnet-tiny probe rgb vit-ti probe vit real the reference 95.0 %" in table
+    after = text.split(parts)[1]
+    assert "Structure depth, resnet-tiny" in after
+    assert "vit-ti" not in after.split("How each number")[0]
+    assert "Other architectures" not in text_of(page(rows))
+
+
+def test_figures_offer_their_numbers():
+    figures = dict.fromkeys(("mixing", "transfer_by_generator"), "<svg/>")
+    html = render(to_table(made_up_rows()), figures, [], CONTEXT, (), {"mixing": "a,b\n1,é\n"})
+    found = Resources(html)
+    assert not found.open
+    (uri,) = found.downloads.values()
+    assert list(found.downloads) == ["mixing.csv"]
+    kind, content = uri.split(";base64,")
+    assert kind == "data:text/csv;charset=utf-8"
+    assert base64.b64decode(content).decode() == "a,b\n1,é\n"
+    assert html.index('id="figure-transfer_by_generator"') < html.index('id="figure-mixing"')
+
+
+def test_what_was_found_is_told():
+    rows = made_up_rows([(f"g{i}", 2022.0 + i) for i in range(6)], "release date")
+    rows += [*made_up_comparisons(rows), *made_up_scores(rows)]
+    found = claims(rows)
+    html = render(to_table(rows), {}, [], CONTEXT, (), {}, found)
+    assert not Resources(html).open
+    assert html.index('href="#claims"') < html.index('id="claims"') < html.index('id="made"')
+    text = text_of(html)
+    told = [(claim, finding) for claim in found for finding in claim.findings]
+    for claim, finding in told:
+        assert f"{claim.title} paper A, {claim.paper}" in text
+        sentence = finding.sentence.replace("\N{NO-BREAK SPACE}", " ")
+        assert f"{finding.verdict} {sentence}" in text
+    assert "twenty claims without anything to them" in text
+    assert "with the interval of Bonett and Wright" in text
+    assert "Accuracy relative to real Synth→Real divided by" in text
+    without = text_of(page(made_up_rows()))
+    assert "What was found" not in without
+    assert "Bonett" not in without
 
 
 def caption_row(metric, value, n=1000, source="real", low=None, high=None, **settings):
@@ -297,6 +358,9 @@ def test_report_takes_the_sample_of_captions(tmp_path):
     pq.write_table(pa.Table.from_pylist([caption_sample()], SAMPLE_SCHEMA), sample)
     words = ["--metrics", tmp_path / "metrics.parquet", "--figures", svg, "--sheets", png]
     words += ["--config", "{}", "--report", tmp_path / "report.html"]
+    numbers = tmp_path / "distinguish.csv"
+    numbers.write_text("a,b\n")
+    words += ["--numbers", numbers, "--claims", tmp_path / "claims.csv"]
     asked = ["--captioner", '{"prompt": "Say what you see"}']
     for more, images in ([sample, *asked], 3), ([], 2):
         given = list(map(str, [*words, "--caption-sample", *more]))
@@ -304,6 +368,8 @@ def test_report_takes_the_sample_of_captions(tmp_path):
         html = (tmp_path / "report.html").read_text()
         assert len(Resources(html).alts) == images
         assert ("Say what you see" in html) == bool(more)
+        assert "distinguish.csv" in Resources(html).downloads
+        assert (tmp_path / "claims.csv").read_text() == claims_csv(claims(rows))
 
 
 def test_contact_sheet_repeats_pixels():

@@ -1,6 +1,7 @@
 """Training: recipes, batches, the weights that are kept, and going on after a kill."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,16 @@ import pytest
 import torch
 
 from synthgap.checkpoint import Checkpoint
+from synthgap.classifiers import augmentation, training
 from synthgap.classifiers.architectures import build_seeded
-from synthgap.classifiers.evaluation import extract, load, normalise, predict, save
-from synthgap.classifiers.training import Batch, Batches, Recipe, _loss, learning_rate, train
+from synthgap.classifiers.batches import Batch, Batches
+from synthgap.classifiers.evaluation import About, extract, load, normalise, predict, save
+from synthgap.classifiers.recipe import Recipe
+from synthgap.classifiers.training import _loss, learning_rate, train
+from synthgap.data.decoded import EncodedImages
+from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
 from synthgap.errors import UserError
+from synthgap.seeds import derive_seed
 
 SPEC = {
     "family": "bagnet",
@@ -32,9 +39,22 @@ RECIPE = {
     "shift": 2,
     "flip": True,
     "crop_min_area": 0.5,
+    "three_augment": True,
+    "colour_jitter": 0.2,
+    "rand_augment": 9.0,
+    "mixup": 0.8,
     "cutmix": True,
 }
-PLAIN = {"epochs": 4, "batch_size": 8, "optimizer": "adam", "learning_rate": 1e-2}
+PLAIN = {
+    "epochs": 4,
+    "batch_size": 8,
+    "optimizer": "adam",
+    "learning_rate": 1e-2,
+    "weight_decay": 0.0,
+    "warmup_epochs": 0,
+    "label_smoothing": 0.0,
+    "shift": 0,
+}
 
 
 def red_or_dark(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +80,7 @@ def run(folder: Path, recipe: dict, seed: int = 0, every: float = 1e9, stop_afte
 
         checkpoint.save = save_and_stop
     data = (*red_or_dark(30, 1), *red_or_dark(20, 2))
-    history = train(model, *data, Recipe.from_mapping(recipe), seed, checkpoint, CPU)
+    history, _ = train(model, *data, Recipe.from_mapping(recipe), seed, checkpoint, CPU)
     return model, history
 
 
@@ -153,8 +173,10 @@ def test_the_weights_of_the_lowest_validation_loss_are_kept(tmp_path):
     assert best < 5
     assert history.val_loss[best] == min(history.val_loss)
     images, labels = red_or_dark(20, 2)
-    found = predict(model, images, 8)[np.arange(20), labels]
-    assert -np.log(found).mean() == pytest.approx(history.val_loss[best], rel=1e-4)
+    found = torch.nn.functional.cross_entropy(
+        torch.from_numpy(predict(model, images, 8)), torch.from_numpy(labels)
+    )
+    assert float(found) == pytest.approx(history.val_loss[best], rel=1e-4)
 
 
 def test_each_setting_of_a_recipe_shapes_the_result(tmp_path):
@@ -170,11 +192,20 @@ def test_each_setting_of_a_recipe_shapes_the_result(tmp_path):
         "shift": 0,
         "flip": False,
         "crop_min_area": 1.0,
+        "three_augment": False,
+        "colour_jitter": 0.0,
         "cutmix": False,
+        "rand_augment": 4.0,
+        "rand_augment_deviation": 3.0,
+        "mixup": 0.0,
+        "betas": [0.5, 0.9],
+        "micro_batch": 3,
+        "precision": "bfloat16",
+        "input_size": 12,
         "batch_size": 15,
         "epochs": 5,
     }
-    assert set(changes) == set(Recipe.__dataclass_fields__)
+    assert set(changes) == set(Recipe.model_fields)
     for name, value in changes.items():
         changed, _ = run(tmp_path, RECIPE | {name: value})
         assert not same_weights(plain, changed), name
@@ -194,6 +225,74 @@ def test_an_epoch_shows_each_image_once_in_batches_of_nearly_equal_size():
     assert torch.equal(shown, normalise(torch.from_numpy(images[order.numpy()])))
     other = torch.cat([batch.labels for batch in batches.epoch(4, CPU)])
     assert order.tolist() != other.tolist()
+
+
+def test_without_mixup_and_rand_augment_batches_are_drawn_as_before_there_were_any():
+    images, labels = red_or_dark(20, 0)
+    recipe = Recipe.from_mapping(PLAIN | {"flip": True, "shift": 2, "cutmix": True})
+    for place, batch in enumerate(Batches(images, labels, recipe).epoch(3, CPU)):
+        order = torch.randperm(20, generator=torch.Generator().manual_seed(3)).tensor_split(3)
+        chosen = order[place]
+        rng = torch.Generator().manual_seed(derive_seed(3, "batch", place))
+        mirrored = torch.rand(len(chosen), generator=rng) < 0.5
+        pixels = torch.from_numpy(images[chosen.numpy()])
+        pixels[mirrored] = pixels[mirrored].flip(2)
+        pixels = augmentation.shift(pixels.permute(0, 3, 1, 2), 2, rng).permute(0, 2, 3, 1)
+        mixed = augmentation.cutmix_batch(normalise(pixels), torch.from_numpy(labels)[chosen], rng)
+        assert torch.equal(batch.images, mixed[0])
+        assert torch.equal(batch.pasted_labels, mixed[1])
+        assert batch.share == mixed[2]
+
+
+def test_a_batch_has_mixup_or_cutmix_with_equal_chance():
+    # Each image in one colour: CutMix leaves no other colours than these, mixup leaves few.
+    colours = np.arange(1600, dtype=np.int64) % 250
+    images = np.broadcast_to(colours[:, None, None, None], (1600, 8, 8, 3)).astype(np.uint8)
+    settings = {"batch_size": 8, "mixup": 0.8, "cutmix": True}
+    recipe = Recipe.from_mapping(PLAIN | settings)
+    known = normalise(torch.from_numpy(images))[:250, 0, 0, 0]
+    pasted = [
+        bool(torch.isin(batch.images[:, 0], known).all())
+        for batch in Batches(images, colours, recipe).epoch(0, CPU)
+    ]
+    assert len(pasted) == 200
+    assert 75 < sum(pasted) < 125
+
+
+def test_mixup_alone_pastes_nothing():
+    images, labels = red_or_dark(40, 0)
+    recipe = Recipe.from_mapping(PLAIN | {"mixup": 0.8})
+    for batch in Batches(images, labels, recipe).epoch(0, CPU):
+        pixels = torch.from_numpy(images)
+        originals = [normalise(pixels[torch.from_numpy(labels) == kind]) for kind in (0, 1)]
+        # Of a dark and a red one the mean red lies between theirs, by the share.
+        red = batch.images[:, 0].mean((1, 2))
+        dark, bright = (kind[:, 0].mean() for kind in originals)
+        share = batch.share * batch.labels + (1 - batch.share) * batch.pasted_labels
+        torch.testing.assert_close(red, dark + share * (bright - dark), atol=0.15, rtol=0)
+
+
+def test_betas_are_adams():
+    recipe = Recipe.from_mapping(PLAIN | {"betas": [0.9, 0.95]})
+    groups = training._optimizer(build_seeded(SPEC, 2, 0), recipe).param_groups
+    assert [group["betas"] for group in groups] == [(0.9, 0.95)] * 2
+    usual = training._optimizer(build_seeded(SPEC, 2, 0), Recipe())
+    assert usual.defaults["betas"] == torch.optim.Adam([torch.zeros(1)]).defaults["betas"]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_half_of_the_images_are_mirrored(threads):
+    images = np.random.default_rng(0).integers(0, 256, (400, 8, 8, 3)).astype(np.uint8)
+    recipe = Recipe.from_mapping(PLAIN | {"flip": True})
+    pool = ThreadPoolExecutor(threads) if threads else None
+    batches = Batches(images, np.zeros(400, np.int64), recipe, pool)
+    shown = batches.read(torch.arange(400), torch.Generator().manual_seed(0)).numpy()
+    mirrored = (shown == images[:, :, ::-1]).all((1, 2, 3))
+    kept = (shown == images).all((1, 2, 3))
+    np.testing.assert_array_equal(mirrored, ~kept)
+    assert 160 < mirrored.sum() < 240
+    assert images.flags.writeable
+    assert len(np.unique(images[0])) > 50, "the images themselves are as they were"
 
 
 def test_normalised_images_have_the_mean_and_deviation_of_imagenet():
@@ -217,22 +316,104 @@ def test_learning_rate_rises_in_warmup_and_falls_as_a_cosine():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "out of range: epochs 0"),
-        ({"optimizer": "sgd"}, "out of range: optimizer 'sgd'"),
-        ({"learning_rate": "fast"}, "wrong kind"),
-        ({"learning_rat": 1}, "unknown learning_rat; the keys are"),
-        ({"warmup_epochs": 5}, "warmup_epochs 5"),
+        ({"epochs": 0}, "epochs: Input should be greater"),
+        ({"optimizer": "sgd"}, "optimizer: Input should be 'adam' or 'adamw'"),
+        ({"learning_rate": "fast"}, "learning_rate: Input should be a valid number"),
+        ({"learning_rat": 1}, "learning_rat: Extra inputs"),
+        ({"betas": [0.9]}, "betas: List should have at least 2 items"),
+        ({"betas": [0.9, 1.0]}, r"betas.1: Input should be less than 1"),
+        ({"mixup": -0.1}, "mixup: Input should be greater than or equal to 0"),
+        ({"mixup": math.inf}, "mixup: Input should be a finite number"),
+        ({"rand_augment": 11.0}, "rand_augment: Input should be less than or equal to 10"),
+        ({"rand_augment_deviation": -1.0}, "rand_augment_deviation: Input should be greater"),
+        ({"warmup_epochs": 5}, "warmup_epochs must not be above epochs"),
     ],
 )
 def test_wrong_recipes_are_refused(change: dict, message: str):
     with pytest.raises(UserError, match=message):
         Recipe.from_mapping(PLAIN | change)
-    with pytest.raises(UserError, match="epochs must be given"):
-        Recipe.from_mapping({k: v for k, v in PLAIN.items() if k != "epochs"})
+
+
+class Small(torch.nn.Module):
+    """A net without batch norm, on a device with room for so many images."""
+
+    def __init__(self, room: int = 100) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.room = torch.nn.Linear(16 * 16 * 3, 2), room
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+        return self.linear(images.flatten(1))
+
+
+def run_small(folder: Path, model: Small, **changes):
+    recipe = Recipe.from_mapping(RECIPE | {"learning_rate": 1e-3} | changes)
+    data = (*red_or_dark(30, 1), *red_or_dark(20, 2))
+    return train(model, *data, recipe, 0, Checkpoint(folder, 1e9), CPU)[0]
+
+
+def test_gradients_of_parts_add_up_to_those_of_the_batch(tmp_path):
+    whole, parts = Small(), Small()
+    run_small(tmp_path / "a", whole)
+    history = run_small(tmp_path / "b", parts, micro_batch=3)
+    assert history.micro_batch == [3] * 4
+    torch.testing.assert_close(whole.state_dict(), parts.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_without_room_is_halved_and_gives_what_smaller_parts_give(tmp_path, caplog):
+    # Eight images, then four, then two.
+    short, chosen = Small(room=3), Small()
+    history = run_small(tmp_path / "a", short)
+    assert history == run_small(tmp_path / "b", chosen, micro_batch=2)
+    assert same_weights(short, chosen)
+    told = [r.getMessage() for r in caplog.records if "no room" in r.getMessage()]
+    assert [message.split()[11] for message in told] == ["4", "2"]
+    with pytest.raises(UserError, match=r"single image: CUDA out of memory"):
+        run_small(tmp_path / "c", Small(room=0))
+
+
+def test_a_diverged_training_keeps_its_last_good_epoch(tmp_path, monkeypatch):
+    whole, history = run(tmp_path / "whole", PLAIN | {"schedule": "constant"})
+    epoch = training._Run.epoch
+
+    def diverge(self, number: int) -> float:
+        return math.nan if number == 2 else epoch(self, number)
+
+    monkeypatch.setattr(training._Run, "epoch", diverge)
+    with pytest.raises(UserError, match=r"diverged in epoch 2: .*epoch 1, the last good one, is"):
+        run(tmp_path / "nan", PLAIN | {"schedule": "constant"})
+    monkeypatch.undo()
+    state = Checkpoint(tmp_path / "nan", 0).load()
+    assert state["history"]["val_loss"] == history.val_loss[:2]
+    resumed, _ = run(tmp_path / "nan", PLAIN | {"schedule": "constant"})
+    assert same_weights(whole, resumed)
+
+
+def test_threads_and_where_images_lie_do_not_matter(tmp_path):
+    images, labels = red_or_dark(40, 1)
+    with ShardWriter(tmp_path / "00000.tar", "png") as writer:
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            writer.add(Sample(f"{index:02d}", int(label), CLASSES[label]), image)
+    gather([tmp_path / "00000.tar"], tmp_path / "manifest.parquet")
+    manifest = Manifest(tmp_path / "manifest.parquet")
+    for changes in ({}, {"crop_min_area": 1.0}, {"crop_min_area": 1.0, "input_size": 12}):
+        recipe = Recipe.from_mapping(RECIPE | changes)
+        with ThreadPoolExecutor(3) as pool:
+            served = [
+                list(Batches(where, labels, recipe, threads).epoch(3, CPU))
+                for where in (images, EncodedImages(manifest))
+                for threads in (None, pool)
+            ]
+        for other in served[1:]:
+            for one, same in zip(served[0], other, strict=True):
+                assert torch.equal(one.images, same.images)
+                assert torch.equal(one.labels, same.labels)
 
 
 def test_a_training_that_cannot_work_says_so(tmp_path):
-    with pytest.raises(UserError, match="diverged in epoch 0"):
+    with pytest.raises(UserError, match=r"diverged in epoch 0: .* no epoch before"):
         run(tmp_path, PLAIN | {"learning_rate": 1e30})
     none = (np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, np.int64))
     checkpoint = Checkpoint(tmp_path / "none", 1e9)
@@ -244,7 +425,6 @@ def test_a_training_that_cannot_work_says_so(tmp_path):
 def test_predictions_do_not_depend_on_the_batch_size():
     model = build_seeded(SPEC, 2, 0)
     images, _ = red_or_dark(11, 0)
-    assert predict(model, images, 3).sum(1) == pytest.approx(np.ones(11))
     np.testing.assert_allclose(predict(model, images, 3), predict(model, images, 11), atol=1e-6)
     np.testing.assert_allclose(extract(model, images, 3), extract(model, images, 11), atol=1e-5)
     assert extract(model, images, 4).shape == (11, 32)
@@ -252,12 +432,20 @@ def test_predictions_do_not_depend_on_the_batch_size():
 
 def test_a_saved_model_loads_as_it_was(tmp_path):
     model = build_seeded(SPEC, 2, 0).to(memory_format=torch.channels_last)
-    save(model, SPEC, CLASSES, tmp_path / "a.safetensors")
-    loaded, spec, classes = load(tmp_path / "a.safetensors")
-    assert (spec, classes) == (SPEC, CLASSES)
+    about = About(SPEC, CLASSES, input_size=16, train_images=30)
+    save(model, about, tmp_path / "a.safetensors")
+    loaded, told = load(tmp_path / "a.safetensors")
+    assert told == about
     assert same_weights(model, loaded)
     images, _ = red_or_dark(5, 0)
     np.testing.assert_array_equal(predict(loaded, images, 5), predict(model, images, 5))
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    wider = SPEC | {"options": SPEC["options"] | {"width": 8}}
+    save(build_seeded(wider, 2, 0), About(SPEC, CLASSES), tmp_path / "a")
+    with pytest.raises(UserError, match=r"a: its weights are of another architecture .*size misma"):
+        load(tmp_path / "a")
 
 
 def test_other_files_are_not_taken_for_models(tmp_path):

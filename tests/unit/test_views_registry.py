@@ -23,6 +23,8 @@ SPECS = [
     {"kind": "patches", "size": 8},
     {"kind": "center_crop", "size": 12},
     {"kind": "random_crops", "size": 12, "count": 2},
+    {"kind": "resize", "size": 12},
+    {"kind": "jpeg", "quality": 75},
 ]
 FLOATS = IMAGES.astype(np.float32) / np.float32(255)
 

@@ -52,12 +52,14 @@ def tables(checkout, folder=REAL):
             for row in pq.read_table(path).to_pylist()]  # fmt: skip
 
 
+def real_rows(checkout, split):
+    folder = checkout / f"results/images/real/{split}/rgb"
+    shards = sorted(folder.glob("0*.parquet"))
+    return [row for path in shards for row in pq.read_table(path).to_pylist()]
+
+
 def test_a_service_is_asked_once_an_image_whatever_happens(checkout, server):
-    images = [
-        row for number in range(2)
-        for row in pq.read_table(checkout / f"results/images/real/train/rgb/0000{number}.parquet")
-        .to_pylist()
-    ]  # fmt: skip
+    images = [row for split in ("train", "val", "test") for row in real_rows(checkout, split)]
     write(checkout, service(server, price={"input": 1.0, "output": 2.0}))
     for _ in range(len(images) // 2 + 5):
         server.faults.put(None)
@@ -70,7 +72,7 @@ def test_a_service_is_asked_once_an_image_whatever_happens(checkout, server):
     assert done.returncode == 0, done.stdout
     assert sorted(server.answered) == sorted({row["sha256"] for row in images})
     rows = tables(checkout)
-    assert [row["key"] for row in rows] == [row["key"] for row in images]
+    assert [row["key"] for row in rows] == [row["key"] for row in real_rows(checkout, "train")]
     assert {row["status"] for row in rows} == {"ok"}
     assert {row["model"] for row in rows} == {f"{MODEL}-2026-01-01"}
     assert {row["prompt"] for row in rows} == {"paper-a"}
@@ -148,7 +150,10 @@ def test_batches_caption_real_images_and_composites(checkout, server):
         json.loads((checkout / f"results/captions/{source}/batches.json").read_text())["counts"]
         for source in ("real", "cutmix-half", "cutmix-all")
     ]
-    assert counts[0]["replies"] == len({row["text"] for row in real})
+    # Of all splits, as prompts of each are made from its own captions.
+    folders = [f"results/captions/real/{split}" for split in ("train", "val", "test")]
+    everything = [row for folder in folders for row in tables(checkout, folder)]
+    assert counts[0]["replies"] == len({row["text"] for row in everything}) > len(real)
     assert sum(count["sent_again"] for count in counts) > 0
 
 

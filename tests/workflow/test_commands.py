@@ -9,9 +9,13 @@ pytestmark = pytest.mark.slow
 def test_report_and_table_are_there(finished):
     table = pq.read_table(finished / "results/metrics.parquet")
     assert set(table["study"].to_pylist()) == {
+        "alignment",
         "captions",
         "distinguish",
+        "leaks",
+        "mixing",
         "replication",
+        "scaling",
         "transfer",
     }
     # Every number has an interval, but for the constant ones of a sample this small.

@@ -27,6 +27,7 @@ def repository(tmp_path_factory):
 def hub_study(checkout):
     """The tiny study with a generator that comes from a hub, and one from a folder."""
     study = yaml.safe_load((checkout / "tiny.yaml").read_text())
+    del study["studies"]["distinguish"]["people"]  # which names the generator that it has not
     call = {"guidance_scale": 3.0, "steps": 2, "image_size": 32, "batch_size": 4}
     study["generators"] = {"hub": {"model": "lab/tiny", **call}}
     study["synthetic"]["prompts"] = ["classname"]
@@ -151,8 +152,16 @@ def test_plan_counts_the_jobs_that_a_dry_run_shows(checkout):
         done[row["stage"]] = done.get(row["stage"], 0) + int(row["done"])
     planned = checkout.planned("--forceall")
     assert jobs == {stage: count for stage, count in planned.items() if stage in jobs}
-    light = {"index_real", "gather_shards", "write_prompts", "pair_sources", "collect_metrics"}
-    light |= {"plot_figure", "draw_contact_sheet", "draw_probe_sheet", "write_report"}
+    light = {"index_real", "gather_shards", "write_prompts", "compare_sources", "collect_metrics"}
+    light |= {
+        "blend_sources",
+        "plot_figure",
+        "draw_contact_sheet",
+        "draw_probe_sheet",
+        "draw_occlusion",
+        "write_quiz",
+        "write_report",
+    }
     assert planned.keys() - jobs.keys() == light
     assert done == jobs, "all of it is finished"
     assert "generate_images" in printed
@@ -201,6 +210,7 @@ def test_plan_of_the_paper_needs_neither_images_nor_models(checkout):
 
 def test_bad_generators_stop_before_any_job(checkout):
     study = yaml.safe_load((checkout / "tiny.yaml").read_text())
+    del study["studies"]["distinguish"]["people"]  # which names the generator that it has not
     for entry, said in [
         ({"preset": "sdlx"}, "no preset `sdlx`; did you mean `sdxl`?"),
         ({"preset": "sdxl", "arguments": {"cfg": 3}}, "StableDiffusionXLPipeline takes no `cfg`"),

@@ -38,8 +38,8 @@ def test_changed_threshold_reruns_that_view_only(checkout):
     checkout.edit("tiny.yaml", "half_width: 3", "half_width: 4")
     plan = checkout.planned()
     assert plan["derive_view"] == 8  # low of two sources: two training shards, val, test
-    # The two probes in this view, on either source; resnet and bagnet.
-    assert plan["train_classifier"] == 4
+    # The two probes in this view, on either source, resnet and bagnet; and the two comparisons.
+    assert plan["train_classifier"] == 6
     assert plan["collect_metrics"] == 1
     assert not plan.keys() & {"generate_images", "train_generator", "extract_features"}
 
@@ -97,7 +97,7 @@ def test_changed_template_rewrites_the_report(checkout):
     plan = checkout.planned()
     assert plan.pop("write_report") == 1
     # Their code lies beside the template.
-    assert plan.keys() <= {"draw_contact_sheet", "draw_probe_sheet"}
+    assert plan.keys() <= {"draw_contact_sheet", "draw_probe_sheet", "write_quiz"}
 
 
 def test_new_generator_makes_only_what_is_its_own(checkout):
@@ -109,5 +109,6 @@ def test_new_generator_makes_only_what_is_its_own(checkout):
     plan = checkout.planned()
     assert plan["generate_images"] == 4
     assert "train_generator" not in plan
-    # Its own classifiers and the pair with real images; those of other sources stay.
-    assert plan["train_classifier"] == 7
+    # Its own classifiers, on fewer images and with real ones, too, and those that tell it from
+    # real images: as the first of the comparisons also in another view and on fewer images.
+    assert plan["train_classifier"] == 11

@@ -1,0 +1,256 @@
+"""The figures that only some studies have, and the numbers behind all of them."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from made_up_metrics import (
+    made_up_architectures,
+    made_up_comparisons,
+    made_up_rows,
+    made_up_scores,
+    made_up_shares,
+    made_up_spectra,
+)
+
+import plot_figure
+from synthgap.errors import UserError
+from synthgap.figures import (
+    data,
+    density_coverage,
+    distinguish,
+    mixing,
+    power_spectrum,
+    style,
+    transfer_asymmetry,
+    transfer_by_alignment,
+    transfer_by_architecture,
+    transfer_by_generator,
+    transfer_by_probe,
+    transfer_by_size,
+)
+from synthgap.figures.scores import scores
+from synthgap.metrics.table import to_table
+
+PLAIN = made_up_rows()
+FURTHER = made_up_architectures(PLAIN)
+ROWS = [*PLAIN, *made_up_comparisons([*PLAIN, *FURTHER])]
+TABLE = to_table(ROWS)
+FULL = [*ROWS, *FURTHER, *made_up_shares(PLAIN), *made_up_scores(PLAIN)]
+FULL_TABLE = to_table([*FULL, *made_up_spectra()])
+NAMES = [f"flow-g{g}-{prompts}" for g in (1, 2, 4) for prompts in ("classname", "caption")]
+MANY = [(f"generator-{i:02d}", 2022 + i / 5) for i in range(15)]
+SHARES = [transfer_by_size, mixing]
+EVERY = [
+    *(transfer_by_generator, transfer_by_probe, density_coverage, transfer_asymmetry),
+    *(distinguish, power_spectrum, transfer_by_alignment, transfer_by_architecture, *SHARES),
+]
+
+
+def accuracy(train, probe="rgb"):
+    (found,) = [
+        row.value
+        for row in FULL
+        if (row.study, row.metric, row.train_source, row.test_source)
+        == ("transfer", "top1_accuracy", train, "real")
+        and row.settings["probe"] == probe
+    ]
+    return found
+
+
+def point(axes, gid):
+    (line,) = [line for line in axes.lines if line.get_gid() == gid]
+    return line.get_xdata()[0], line.get_ydata()[0]
+
+
+def test_transfer_by_alignment_draws_the_table():
+    figure = transfer_by_alignment.draw(FULL_TABLE)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "CLIPScore (hessel vit b32)",
+        "PickScore (v1)",
+        "Probability of the class asked for",
+        "GenEval",
+    ]
+    score = {(row.metric, row.test_source): row.value for row in FULL}
+    for name in NAMES:
+        generator = name.rsplit("-", 1)[0]
+        clip, pick, _, geneval = (point(axes, name) for axes in figure.axes)
+        # As in the paper: the score of the generator's images from captions.
+        assert clip == (score["clipscore_hessel_vit_b32", f"{generator}-caption"], accuracy(name))
+        assert pick[0] == score["pickscore_v1", f"{generator}-caption"]
+        assert geneval == (score["geneval_overall", f"{generator}-geneval"], accuracy(name))
+
+
+def test_scores_are_of_own_images_unless_all_generators_have_captions():
+    rows = [r for r in FULL if r.study != "alignment" or r.test_source != "flow-g2-caption"]
+    clip, *_, geneval = scores(rows, data.sources(rows))
+    assert clip.of == "of its own images"
+    assert {name: row.test_source for name, row in clip.rows.items()} == {
+        name: name for name in NAMES if name != "flow-g2-caption"
+    }
+    assert set(geneval.rows) == set(NAMES)
+    # Two scorers of one metric stay apart.
+    other = [
+        dataclasses.replace(row, value=1.0, settings={**row.settings, "scorer": {"dtype": "half"}})
+        for row in rows
+        if row.metric.startswith("clipscore")
+    ]
+    assert len(scores([*rows, *other], data.sources(rows))) == 5
+    with pytest.raises(UserError, match="no scores"):
+        transfer_by_alignment.draw(TABLE)
+
+
+def gids(axes):
+    return {line.get_gid() for line in axes.lines}
+
+
+def drawn_line(axes, gid):
+    (line,) = [line for line in axes.lines if line.get_gid() == gid]
+    return dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def shares(study, key, name, way=None):
+    return {
+        row.settings[key]: row.value
+        for row in FULL
+        if (row.study, row.train_source) == (study, name)
+        and key in row.settings
+        and row.settings.get("mixing") == way
+    }
+
+
+def test_transfer_by_size_draws_the_table():
+    for axes, prompts in zip(
+        transfer_by_size.draw(FULL_TABLE).axes, ("classname", "caption"), strict=True
+    ):
+        assert axes.get_xscale() == "log"
+        chosen = [name for name in NAMES if name.endswith(prompts)]
+        for name in [*chosen, "real"]:
+            assert drawn_line(axes, name) == shares("scaling", "train_images", name)
+        # The lines' names, each at the height of its end.
+        heights = {t.get_text(): t.xy[1] for t in axes.texts}
+        for name in chosen:
+            assert (
+                heights[name.removesuffix(f"-{prompts}")] == shares("scaling", "fraction", name)[1]
+            )
+        assert len(heights) == len(chosen) + 1
+
+
+def test_mixing_draws_the_table():
+    figure = mixing.draw(FULL_TABLE)
+    for place, axes in enumerate(figure.axes):
+        way = ("replace", "augment")[place % 2]
+        prompts = ("classname", "caption")[place // 2]
+        for name in NAMES:
+            if name.endswith(prompts):
+                assert drawn_line(axes, name) == shares("mixing", "synthetic_ratio", name, way)
+    # Real images alone are at the left of each panel.
+    drawn = [drawn_line(axes, n) for axes in figure.axes for n in NAMES if n in gids(axes)]
+    assert {min(line) for line in drawn} == {0}
+    alone = accuracy("real")
+    (line,) = [line for line in figure.axes[0].lines if line.get_gid() == "real"]
+    assert line.get_ydata()[0] == alone
+    added = [row for row in FULL if row.settings.get("mixing") != "replace"]
+    assert len(mixing.draw(to_table(added)).axes) == 2
+
+
+def test_figures_of_shares_name_what_is_wrong():
+    for figure, study in zip(SHARES, ("scaling", "mixing"), strict=True):
+        with pytest.raises(UserError, match=f"no rows of the study {study}"):
+            figure.draw(TABLE)
+        (one, *_) = [row for row in FULL if row.study == study]
+        again = dataclasses.replace(one, settings={**one.settings, "more": 1})
+        with pytest.raises(UserError, match="two rows for"):
+            figure.draw(to_table([*FULL, again]))
+
+
+def test_transfer_by_architecture_draws_the_table():
+    first, second = transfer_by_architecture.draw(FULL_TABLE).axes
+    for axes, prompts in ((first, "classname"), (second, "caption")):
+        for architecture, probe in (("resnet-tiny", "rgb"), ("vit-ti", "vit")):
+            line = drawn_line(axes, f"{architecture}-{prompts}")
+            names = [name for name in NAMES if name.endswith(prompts)]
+            assert list(line) == [accuracy(name, probe) for name in names]
+    assert [t.get_text() for t in first.get_yticklabels()] == [
+        "real images",
+        "flow-g1",
+        "flow-g2",
+        "flow-g4",
+    ]
+    with pytest.raises(UserError, match="no accuracy of a further architecture"):
+        transfer_by_architecture.draw(TABLE)
+
+
+def test_further_architectures_do_not_make_rgb_ambiguous():
+    assert style.svg(transfer_by_generator.draw(FULL_TABLE)) == style.svg(
+        transfer_by_generator.draw(TABLE)
+    )
+    assert data.architectures(FULL) == ["vit"]
+    assert data.architectures(ROWS) == []
+
+
+@pytest.mark.parametrize("figure", EVERY)
+def test_a_figure_can_be_drawn_from_its_numbers_alone(figure):
+    numbers = figure.numbers(FULL_TABLE)
+    # The CSV is in no order of chance, and has each row once.
+    text = data.csv_text(numbers)
+    assert text == data.csv_text(numbers[::-1])
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == len({id(row) for row in numbers}) > 0
+    assert {float(line["value"]) for line in lines} == {row.value for row in numbers}
+    assert all("x" in json.loads(line["settings"]) for line in lines if is_of_source(line))
+    # Which sources there are is told by any row; all else by these.
+    rest = [row for row in ROWS if row.study == "distinguish" and figure is not distinguish]
+    alone = to_table([*{id(row): row for row in numbers}.values(), *rest])
+    assert style.svg(figure.draw(alone)) == style.svg(figure.draw(FULL_TABLE))
+
+
+def is_of_source(line):
+    return line["train_source"] in NAMES
+
+
+def test_names_at_the_ends_of_lines_keep_apart():
+    many = made_up_rows(MANY, "release date")
+    figure = transfer_by_size.draw(to_table([*many, *made_up_shares(many)]))
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    page = figure.bbox
+    for axes in figure.axes:
+        boxes = [type(t).__mro__[1].get_window_extent(t, renderer) for t in axes.texts]
+        assert len(boxes) == len(MANY) + 1
+        for i, box in enumerate(boxes):
+            assert box.x0 >= axes.bbox.x1
+            assert box.x1 <= page.x1
+            assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_what_a_spreadsheet_reads_is_the_table():
+    row = dataclasses.replace(ROWS[0], value=1 / 3, ci_low=None, ci_high=0.5)
+    header, line = data.csv_text([row, row]).splitlines()
+    assert header.startswith("study,metric,value,ci_low,ci_high,ci_level,n,train_source")
+    assert line.startswith("transfer,top1_accuracy,0.3333333333333333,,0.5,0.95,450,real,real,rgb")
+    assert line.endswith('"{""probe"": ""rgb""}"')
+
+
+def test_command_writes_figure_and_numbers(tmp_path):
+    pq.write_table(FULL_TABLE, tmp_path / "metrics.parquet")
+    words = ["--metrics", tmp_path / "metrics.parquet", "--name", "mixing"]
+    words += ["--figure", tmp_path / "mixing.svg", "--numbers", tmp_path / "mixing.csv"]
+    plot_figure.main(plot_figure.options().parse_args(list(map(str, words))))
+    assert (tmp_path / "mixing.svg").read_text() == style.svg(mixing.draw(FULL_TABLE))
+    assert (tmp_path / "mixing.csv").read_text() == data.csv_text(mixing.numbers(FULL_TABLE))
+
+
+def test_two_fractions_of_as_many_images_are_one_place():
+    rows = [row for row in FULL if row.study != "scaling"]
+    some = next(row for row in FULL if row.study == "scaling" and row.seed is None)
+    for fraction, value in ((0.9, 0.5), (1.0, 0.6)):
+        settings = dict(some.settings) | {"fraction": fraction, "train_images": 20}
+        rows.append(
+            dataclasses.replace(some, value=value, ci_low=None, ci_high=None, settings=settings)
+        )
+    (shown,) = transfer_by_size.numbers(to_table(rows))
+    assert (shown.value, shown.settings["fraction"]) == (0.6, 1.0)
