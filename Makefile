@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.ready ## a virtual environment in .venv, exactly as the lock file says
@@ -25,18 +25,27 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --editable .
 	@touch $@
 
+# One run at a time; after a kill the next one takes Snakemake's lock away by itself.
+define run
+@mkdir -p .snakemake
+@exec 9> .snakemake/demo.lock; \
+flock --nonblock 9 || { echo "Another run, or a job of a killed one, is at work here; waiting for it"; flock 9; }; \
+[ ! -e .snakemake/demo.running ] || snakemake --unlock --quiet all; \
+touch .snakemake/demo.running; trap 'rm -f .snakemake/demo.running' EXIT; \
+snakemake --quiet rules
+endef
+
 .PHONY: demo
 demo: setup ## the embedded default, from real images to results/report.html
-	@mkdir -p .snakemake
-	@exec 9> .snakemake/demo.lock; \
-	flock --nonblock 9 || { echo "Another run, or a job of a killed one, is at work here; waiting for it"; flock 9; }; \
-	[ ! -e .snakemake/demo.running ] || snakemake --unlock --quiet all; \
-	touch .snakemake/demo.running; trap 'rm -f .snakemake/demo.running' EXIT; \
-	snakemake --quiet rules
+	$(run)
+
+.PHONY: study-distinguish
+study-distinguish: setup ## paper C on the embedded digits, to results/distinguish-digits/report.html
+	$(run) --configfile config/studies/distinguish-digits.yaml
 
 .PHONY: test
 test: setup ## all tests
-	pytest -n 2
+	pytest -n 2 --dist worksteal
 
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
