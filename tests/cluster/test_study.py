@@ -33,7 +33,7 @@ def test_nothing_is_left_to_do(finished):
 
 
 def test_short_jobs_that_need_a_gpu_can_share_a_job_and_its_gpu(checkout):
-    made = sorted((checkout / "results/predictions").rglob("*.parquet"))
+    made = sorted((checkout / "results/predictions").rglob("resnet/*.parquet"))
     assert len(made) == 4
     before = [file.read_bytes() for file in made]
     for file in made:
