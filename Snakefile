@@ -86,9 +86,9 @@ rule distinguish:
 
 
 rule mixing:
-    """Training on real and generated images together."""
+    """Training on real and generated images together, with all labels or few."""
     input:
-        axis_predictions("mixing"),
+        axis_predictions(*CONFIG.mixings),
 
 
 rule compositional:

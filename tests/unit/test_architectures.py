@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from synthgap.classifiers import architectures
 from synthgap.classifiers.architectures import build, build_seeded, features, require_size
 from synthgap.errors import UserError
 
@@ -59,6 +60,34 @@ def test_a_seed_fixes_the_initial_weights_and_leaves_global_randomness_alone():
 def test_wrong_specifications_are_refused(spec: dict, message: str):
     with pytest.raises(UserError, match=message):
         build(spec, 10)
+
+
+@pytest.mark.parametrize("spec", [RESNET, BAGNET], ids=["resnet", "bagnet"])
+def test_gradients_of_narrow_networks_are_right_whatever_computes_them(spec, monkeypatch):
+    # oneDNN's own gradient of narrow 1 x 1 convolutions with a stride is wrong on x86.
+    model = build_seeded(spec, 5, 0).to(memory_format=torch.channels_last).train()
+    images = torch.rand(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    found = []
+    for exact in (True, False):
+        monkeypatch.setattr(torch.backends.mkldnn, "enabled", not exact)
+        model.zero_grad()
+        model(images).square().mean().backward()
+        found.append({name: one.grad.clone() for name, one in model.named_parameters()})
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", [RESNET, BAGNET], ids=["resnet", "bagnet"])
+def test_narrow_networks_say_what_they_would_with_strides(spec, monkeypatch):
+    monkeypatch.setattr(architectures, "ONEDNN_BLOCK", 0)
+    plain = build_seeded(spec, 5, 0).eval()
+    monkeypatch.undo()
+    model = build_seeded(spec, 5, 0).eval()
+    before, after = (
+        [m.stride for m in one.modules() if hasattr(m, "stride")] for one in (plain, model)
+    )
+    assert before != after
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(images), plain(images), rtol=1e-4, atol=1e-5)
 
 
 def test_timm_is_imported_only_for_its_own_architectures():

@@ -14,7 +14,7 @@ from synthgap.classifiers.architectures import build_seeded
 from synthgap.classifiers.batches import Batch, Batches
 from synthgap.classifiers.evaluation import About, extract, load, normalise, predict, save
 from synthgap.classifiers.recipe import Recipe
-from synthgap.classifiers.training import _loss, learning_rate, train
+from synthgap.classifiers.training import MixedLoss, learning_rate, train
 from synthgap.data.decoded import EncodedImages
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
 from synthgap.errors import UserError
@@ -157,10 +157,13 @@ def test_weight_decay_spares_biases_and_norms(tmp_path):
 
 def test_the_loss_after_cutmix_weighs_both_labels_by_their_share():
     logits, labels, pasted = torch.randn(3, 2), torch.tensor([0, 1, 0]), torch.tensor([1, 1, 0])
-    own, other = (
-        _loss(logits, Batch(torch.zeros(3), shown, shown, 1.0), 0.1) for shown in (labels, pasted)
-    )
-    mixed = _loss(logits, Batch(torch.zeros(3), labels, pasted, 0.25), 0.1)
+
+    def loss(*batch: object) -> torch.Tensor:
+        whole = Batch(torch.zeros(3), *batch)
+        return MixedLoss(0.1)(lambda images: logits, whole, whole)
+
+    own, other = (loss(shown, shown, 1.0) for shown in (labels, pasted))
+    mixed = loss(labels, pasted, 0.25)
     torch.testing.assert_close(mixed, 0.25 * own + 0.75 * other)
     torch.testing.assert_close(own, torch.nn.CrossEntropyLoss(label_smoothing=0.1)(logits, labels))
 
@@ -205,7 +208,8 @@ def test_each_setting_of_a_recipe_shapes_the_result(tmp_path):
         "batch_size": 15,
         "epochs": 5,
     }
-    assert set(changes) == set(Recipe.model_fields)
+    few = {"labels_per_class", "semi_supervised"}  # see test_semi_supervised.py
+    assert set(changes) | few == set(Recipe.model_fields)
     for name, value in changes.items():
         changed, _ = run(tmp_path, RECIPE | {name: value})
         assert not same_weights(plain, changed), name
@@ -272,6 +276,13 @@ def test_mixup_alone_pastes_nothing():
         torch.testing.assert_close(red, dark + share * (bright - dark), atol=0.15, rtol=0)
 
 
+def test_sgd_takes_its_momentum_from_the_first_beta():
+    options = {"optimizer": "sgd", "betas": [0.8, 0.9]}
+    optimizer = training._optimizer(build_seeded(SPEC, 2, 0), Recipe.from_mapping(PLAIN | options))
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)
+
+
 def test_betas_are_adams():
     recipe = Recipe.from_mapping(PLAIN | {"betas": [0.9, 0.95]})
     groups = training._optimizer(build_seeded(SPEC, 2, 0), recipe).param_groups
@@ -317,7 +328,7 @@ def test_learning_rate_rises_in_warmup_and_falls_as_a_cosine():
     ("change", "message"),
     [
         ({"epochs": 0}, "epochs: Input should be greater"),
-        ({"optimizer": "sgd"}, "optimizer: Input should be 'adam' or 'adamw'"),
+        ({"optimizer": "lion"}, "optimizer: Input should be 'adam', 'adamw' or 'sgd'"),
         ({"learning_rate": "fast"}, "learning_rate: Input should be a valid number"),
         ({"learning_rat": 1}, "learning_rat: Extra inputs"),
         ({"betas": [0.9]}, "betas: List should have at least 2 items"),

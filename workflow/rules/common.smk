@@ -71,7 +71,7 @@ FIGURES = [
     *(["power_spectrum"] if TRANSFER else []),
     *(["transfer_by_architecture"] if WHOLE_IMAGES - {"rgb", *DRAWN_PROBES} else []),
     *(["transfer_by_size"] if TRANSFER and TRANSFER.scaling else []),
-    *(["mixing"] if CONFIG.studies.mixing else []),
+    *CONFIG.mixings,
 ]
 HUB_MODELS = CONFIG.hub_models
 WEIGHT_FILES = CONFIG.weight_files

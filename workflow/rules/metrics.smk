@@ -247,7 +247,7 @@ rule measure_captions:
 
 rule collect_metrics:
     input:
-        transfer=[*transfer_predictions(), *axis_predictions("scaling", "mixing")],
+        transfer=[*transfer_predictions(), *axis_predictions("scaling", *CONFIG.mixings)],
         distinguish=distinguish_predictions(),
         measures=[*measures(), *compositional_measures(), *leaks(), *people(), *realism()],
         spectra=spectra(),

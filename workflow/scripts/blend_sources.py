@@ -44,6 +44,14 @@ def options() -> argparse.ArgumentParser:
         action="store_true",
         help="keep the proportions, but take as many images as there are",
     )
+    parser.add_argument(
+        "--given",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a source whose images were made from their labels: a classifier that is told few "
+        "labels is told these all the same; may be given more than once",
+    )
     parser.add_argument("--seed", type=seed, required=True, help="the study's")
     parser.add_argument("--manifest", type=output_path, required=True)
     return parser
@@ -52,8 +60,13 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     if len({name for name, _, _ in args.part}) < len(args.part):
         raise UserError("--part: each source may be given once only")
+    if unknown := set(args.given) - {name for name, _, _ in args.part}:
+        raise UserError(f"--given {min(unknown)}: no --part of that name")
     like = Manifest(args.like) if args.like else None
-    parts = [Part(name, Manifest(path), share, like) for name, share, path in args.part]
+    parts = [
+        Part(name, Manifest(path), share, like, name in args.given)
+        for name, share, path in args.part
+    ]
     for one in parts:
         if one.share > 1 and not like:
             raise UserError(f"--part {one.source}: a share of its own images is at most 1")

@@ -25,6 +25,7 @@ from synthgap.classifiers.recipe import Recipe
 from synthgap.classifiers.training import train
 from synthgap.data.classes import require_images, require_same_classes
 from synthgap.data.decoded import open_images
+from synthgap.data.labels import few_labels
 from synthgap.data.shards import Manifest
 from synthgap.job import command, facts, input_path, json_object, output_path, run, scratch_folder
 
@@ -69,6 +70,11 @@ def main(args: argparse.Namespace) -> None:
     require_same_classes(args.train, training.classes, args.val, validation.classes)
     require_images(training, 2)
     require_images(validation, 1)
+    few = None
+    if recipe.labels_per_class:
+        few = few_labels(training, recipe.labels_per_class, args.seed)
+        if not recipe.semi_supervised:
+            training = training.only(few.labelled)
     about = About(args.architecture, training.classes, recipe.input_size, len(training))
     model = build_seeded(args.architecture, len(about.classes), args.seed)
     if args.weights:
@@ -93,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
             Checkpoint(scratch, args.checkpoint_seconds),
             device,
             pool,
+            few,
         )
     best = history.best_epoch
     log.info("kept epoch %d: validation top-1 %.2f %%", best, 100 * history.val_top1[best])

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -40,6 +40,27 @@ class Batch(NamedTuple):
             yield Batch(images, labels, pasted, self.share)
 
 
+def made_ahead(
+    read: Callable[[int], list[Tensor]], count: int, device: torch.device
+) -> Iterator[list[Tensor]]:
+    """Yield `read(0)`, `read(1)`... on the device, made while the device is at work on others."""
+    if device.type == "cpu":  # which has enough to do
+        yield from map(read, range(count))
+        return
+
+    def read_pinned(index: int) -> list[Tensor]:
+        return [part.pin_memory() for part in read(index)]
+
+    with ThreadPoolExecutor(1) as producer, ExitStack() as stack:
+        stack.callback(producer.shutdown, wait=True, cancel_futures=True)
+        waiting: deque[Future[list[Tensor]]] = deque()
+        for index in range(count + AHEAD):
+            if index < count:
+                waiting.append(producer.submit(read_pinned, index))
+            if index >= AHEAD:
+                yield [part.to(device, non_blocking=True) for part in waiting.popleft().result()]
+
+
 class Batches:
     """Serve the training images of an epoch in random order, augmented.
 
@@ -64,6 +85,11 @@ class Batches:
         if recipe.input_size:
             self.height = self.width = recipe.input_size
 
+    @property
+    def images_a_step(self) -> int:
+        """The most that a batch has."""
+        return self.recipe.batch_size
+
     def __len__(self) -> int:
         """Number of batches in an epoch."""
         return math.ceil(len(self.images) / self.recipe.batch_size)
@@ -74,28 +100,14 @@ class Batches:
         # Nearly equal parts, because a last batch of one or two would upset the batch norms.
         chosen = order.tensor_split(len(self))
         drawn = [Generator().manual_seed(derive_seed(seed, "batch", i)) for i in range(len(self))]
-        for index, pixels in enumerate(self._read_ahead(chosen, drawn, device)):
+
+        def read(index: int) -> list[Tensor]:
+            return [self.read(chosen[index], drawn[index])]
+
+        for index, (pixels,) in enumerate(made_ahead(read, len(self), device)):
             labels = self.labels[chosen[index]].to(device)
-            yield self._augment(pixels.to(device, non_blocking=True), labels, drawn[index])
-
-    def _read_ahead(
-        self, chosen: tuple[Tensor, ...], drawn: list[Generator], device: torch.device
-    ) -> Iterator[Tensor]:
-        if device.type == "cpu":  # which has enough to do
-            yield from map(self.read, chosen, drawn)
-            return
-        with ThreadPoolExecutor(1) as producer, ExitStack() as stack:
-            stack.callback(producer.shutdown, wait=True, cancel_futures=True)
-            waiting: deque[Future[Tensor]] = deque()
-            for one, rng in zip(chosen, drawn, strict=True):
-                waiting.append(producer.submit(self._read_pinned, one, rng))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-
-    def _read_pinned(self, chosen: Tensor, rng: Generator) -> Tensor:
-        return self.read(chosen, rng).pin_memory()
+            images = self.augmented(pixels, drawn[index])
+            yield self._mix(images, labels, drawn[index])
 
     def read(self, chosen: Tensor, rng: Generator) -> Tensor:
         """Return the images of some numbers, cropped, mirrored, in the network's size, augmented.
@@ -139,7 +151,8 @@ class Batches:
             pass
         return torch.from_numpy(out)
 
-    def _augment(self, pixels: Tensor, labels: Tensor, rng: Generator) -> Batch:
+    def augmented(self, pixels: Tensor, rng: Generator) -> Tensor:
+        """Return what `read` gave, on its device, as the network sees it: (n, 3, h, w)."""
         recipe = self.recipe
         if recipe.shift:
             shifted = augmentation.shift(pixels.permute(0, 3, 1, 2), recipe.shift, rng)
@@ -150,10 +163,8 @@ class Batches:
                 colours = augmentation.three_augment(colours, rng)
             if recipe.colour_jitter:
                 colours = augmentation.colour_jitter(colours, recipe.colour_jitter, rng)
-            images = standardise(colours)
-        else:
-            images = normalise(pixels)
-        return self._mix(images, labels, rng)
+            return standardise(colours)
+        return normalise(pixels)
 
     def _mix(self, images: Tensor, labels: Tensor, rng: Generator) -> Batch:
         pastes, alpha = self.recipe.cutmix, self.recipe.mixup

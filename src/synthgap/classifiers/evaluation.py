@@ -40,7 +40,8 @@ def set_up(threads: int, gpus: int | None) -> torch.device:
         return device
     if threads > 1:
         # With two threads, torch 2.15's oneDNN corrupted memory in the backward pass of narrow
-        # BagNets (a crash in most runs); with one thread, or without oneDNN, none was seen.
+        # BagNets (a crash in most runs); with one thread, or without oneDNN, none was seen. It may
+        # have been what `architectures` now goes around, which was found on other CPUs.
         torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     # The same as `use_deterministic_algorithms`, which would import torch's compiler (1.4 s).
     torch.set_deterministic_debug_mode("error")

@@ -12,6 +12,24 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+class SemiSupervised(BaseModel):
+    """How to learn from images whose labels are not used."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    method: Literal["freematch", "flexmatch"] = Field(
+        description="how sure a network must be of an image, by class, to learn from its own answer"
+    )
+    unlabelled_ratio: Count = Field(7, description="unlabelled images a step for each labelled one")
+    weight: Strength = Field(1.0, description="of the unlabelled images' loss")
+    fairness: Strength = Field(
+        0.01, description="weight of the term that keeps answers diverse; of freematch alone"
+    )
+    decay: Share = Field(
+        0.999, description="a step, of the averages that freematch's thresholds come from"
+    )
+
+
 class Recipe(BaseModel):
     """How to train."""
 
@@ -26,11 +44,14 @@ class Recipe(BaseModel):
         description="images at once on the device, whose gradients add up to the batch's; batch "
         "norms see these alone. All of them if left out",
     )
-    optimizer: Literal["adam", "adamw"] = Field(
-        "adamw", description="decay adds to the gradient (adam) or shrinks the weights (adamw)"
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adamw",
+        description="decay adds to the gradient (adam, sgd) or shrinks the weights (adamw)",
     )
     betas: Annotated[list[Share], Field(min_length=2, max_length=2)] = Field(
-        [0.9, 0.999], description="decay of Adam's averages of the gradient and of its square"
+        [0.9, 0.999],
+        description="decay of Adam's averages of the gradient and of its square; the first is "
+        "Nesterov's momentum of sgd",
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         3e-3, description="the highest, after warm-up"
@@ -76,11 +97,40 @@ class Recipe(BaseModel):
         "With cutmix, each batch has one of the two by chance",
     )
 
+    labels_per_class: Count | None = Field(
+        None,
+        description="images of each class whose labels are used, drawn by the training's seed; all "
+        "if left out. The others are left out, too, without `semi_supervised`",
+    )
+    semi_supervised: SemiSupervised | None = Field(
+        None, description="learn from the other images without their labels"
+    )
+
     @model_validator(mode="after")
     def _warms_up_within(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError("warmup_epochs must not be above epochs")
         return self
+
+    @model_validator(mode="after")
+    def _has_two_versions(self) -> Self:
+        if not self.semi_supervised:
+            return self
+        if not self.labels_per_class:
+            raise ValueError("semi_supervised: say in labels_per_class how many labels there are")
+        if not self.rand_augment:
+            raise ValueError("semi_supervised: set rand_augment, which makes the strong versions")
+        if self.cutmix or self.mixup:
+            raise ValueError("semi_supervised: leave out cutmix and mixup, which mix labels")
+        return self
+
+    @property
+    def about_labels(self) -> dict[str, Any]:
+        """What the metrics table says of the labels; nothing where all are used."""
+        if not self.labels_per_class:
+            return {}
+        method = self.semi_supervised.method if self.semi_supervised else "supervised"
+        return {"labels_per_class": self.labels_per_class, "method": method}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

@@ -23,7 +23,9 @@ from synthgap.checkpoint import Checkpoint
 from synthgap.classifiers.batches import Batch, Batches
 from synthgap.classifiers.evaluation import in_batches
 from synthgap.classifiers.recipe import Recipe
+from synthgap.classifiers.semi_supervised import PairedBatch, PairedBatches, PairedLoss
 from synthgap.data.decoded import Images
+from synthgap.data.labels import FewLabels
 from synthgap.devices import is_too_large
 from synthgap.errors import UserError
 from synthgap.progress import Progress
@@ -70,6 +72,7 @@ def train(
     checkpoint: Checkpoint,
     device: torch.device,
     pool: Executor | None = None,
+    few: FewLabels | None = None,
 ) -> tuple[History, Weights]:
     """Train `model` in place; at the end it holds the weights of the lowest validation loss.
 
@@ -81,6 +84,7 @@ def train(
         train_images, val_images: (n, h, w, 3); the latter in the size that the network sees.
         train_labels, val_labels: (n,).
         pool: threads that read and crop images; the caller does where there is none.
+        few: whose labels are known; needed where the recipe is semi-supervised.
 
     Returns:
         What happened, and the weights after the last epoch.
@@ -91,7 +95,12 @@ def train(
     """
     if not len(train_images) or not len(val_images):
         raise UserError("a classifier needs one image or more to train and to validate on")
-    batches = Batches(train_images, train_labels, recipe, pool)
+    batches: Served = Batches(train_images, train_labels, recipe, pool)
+    loss: Loss = MixedLoss(recipe.label_smoothing)
+    if recipe.semi_supervised:
+        assert few is not None
+        batches = PairedBatches(train_images, train_labels, few, recipe, pool)
+        loss = PairedLoss(recipe, few)
     return fit(
         model,
         batches,
@@ -101,17 +110,56 @@ def train(
         seed,
         checkpoint,
         device,
+        loss,
     )
 
 
 class Served(Protocol):
     """What a training takes its batches from."""
 
+    @property
+    def images_a_step(self) -> int:
+        """The most that a batch has."""
+
     def __len__(self) -> int:
         """Batches an epoch."""
 
-    def epoch(self, seed: int, device: torch.device) -> Iterator[Batch]:
+    def epoch(self, seed: int, device: torch.device) -> Iterator[Batch | PairedBatch]:
         """Yield the batches of an epoch; the seed alone decides what is drawn."""
+
+
+class Loss(Protocol):
+    """What a training minimises, and what it has learnt of that on the way."""
+
+    def __call__(self, network: Callable[[Tensor], Tensor], part: Any, whole: Any) -> Tensor:
+        """Return what a part of a batch adds to the batch's mean loss."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes from step to step."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a state."""
+
+
+class MixedLoss:
+    """Cross-entropy; of mixed images, that of both labels by their shares."""
+
+    def __init__(self, smoothing: float) -> None:
+        self.smoothing = smoothing
+
+    def __call__(self, network: Callable[[Tensor], Tensor], part: Batch, whole: Batch) -> Tensor:
+        logits = network(part.images)
+        loss = F.cross_entropy(logits, part.labels, label_smoothing=self.smoothing)
+        if part.share != 1:
+            pasted = F.cross_entropy(logits, part.pasted_labels, label_smoothing=self.smoothing)
+            loss = part.share * loss + (1 - part.share) * pasted
+        return loss * (len(part.labels) / len(whole.labels))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
 
 
 def fit(
@@ -123,6 +171,7 @@ def fit(
     seed: int,
     checkpoint: Checkpoint,
     device: torch.device,
+    loss: Loss | None = None,
 ) -> tuple[History, Weights]:
     """Do what `train` does, on batches from anywhere.
 
@@ -130,9 +179,10 @@ def fit(
         validate: logits (n, classes) on the CPU of all validation samples, by the model and the
             number of samples at once.
         targets: classes of the validation samples, (n,).
+        loss: cross-entropy by default.
     """
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = _Run(model, batches, recipe, seed, device)
+    run = _Run(model, batches, loss or MixedLoss(recipe.label_smoothing), recipe, seed, device)
     if state := checkpoint.load():
         run.restore(state)
     with Progress(recipe.epochs, "epochs", len(run.history)) as progress, stopping.deferred():
@@ -140,7 +190,7 @@ def fit(
         while (epoch := len(run.history)) < recipe.epochs:
             too_large = ""
             try:
-                loss = run.epoch(epoch)
+                train_loss = run.epoch(epoch)
                 logits = validate(model, run.micro_batch)
             except RuntimeError as error:
                 if not is_too_large(error):
@@ -152,10 +202,10 @@ def fit(
                 before = run.state()
                 continue
             history, val_loss = run.history, float(F.cross_entropy(logits, targets))
-            if not math.isfinite(loss + val_loss):
+            if not math.isfinite(train_loss + val_loss):
                 raise _diverged(epoch, before, checkpoint)
             history.learning_rate.append(run.rate)
-            history.train_loss.append(loss)
+            history.train_loss.append(train_loss)
             history.val_loss.append(val_loss)
             history.val_top1.append(float((logits.argmax(1) == targets).float().mean()))
             history.micro_batch.append(run.micro_batch)
@@ -198,13 +248,20 @@ class _Run:
     """All that changes in a training: the model, its optimizer, what was seen and kept."""
 
     def __init__(
-        self, model: nn.Module, batches: Served, recipe: Recipe, seed: int, device: torch.device
+        self,
+        model: nn.Module,
+        batches: Served,
+        loss: Loss,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self.model, self.batches, self.recipe = model, batches, recipe
-        self.seed, self.device = seed, device
+        self.model, self.batches, self.loss = model, batches, loss
+        self.recipe, self.seed, self.device = recipe, seed, device
         self.optimizer = _optimizer(model, recipe)
         self.history, self.best = History(), Weights()
-        self.micro_batch = min(recipe.micro_batch or recipe.batch_size, recipe.batch_size)
+        most = batches.images_a_step
+        self.micro_batch = min(recipe.micro_batch or most, most)
         self.rate = 0.0
 
     def state(self) -> dict[str, Any]:
@@ -212,6 +269,7 @@ class _Run:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "loss": self.loss.state_dict(),
             "history": asdict(self.history),
             "best": self.best,
             "micro_batch": self.micro_batch,
@@ -223,6 +281,7 @@ class _Run:
         """Go back to a state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.loss.load_state_dict(_copied(state["loss"]))
         self.history = History(**_copied(state["history"]))
         self.best, self.micro_batch = state["best"], state["micro_batch"]
 
@@ -255,19 +314,14 @@ class _Run:
                 count += len(batch.labels)
         return float(total) / count
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch | PairedBatch) -> Tensor:
         """Return the batch's mean loss, before the step."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad()
         whole = torch.zeros((), device=self.device)
         for part in batch.parts(self.micro_batch):
-            share = len(part.labels) / len(batch.labels)
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
-            ):
-                logits = self.model(part.images)
-            loss = _loss(logits.float(), part, self.recipe.label_smoothing) * share
+            loss = self.loss(self._logits, part, batch)
             loss.backward()
             whole += loss.detach()
         if self.recipe.gradient_clip:
@@ -275,29 +329,25 @@ class _Run:
         self.optimizer.step()
         return whole
 
+    def _logits(self, images: Tensor) -> Tensor:
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"
+        ):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kinds: dict[str, type[torch.optim.Adam]] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-    }
     parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    first, second = recipe.betas
-    return kinds[recipe.optimizer](
-        groups, lr=recipe.learning_rate, betas=(first, second), fused=True
-    )
-
-
-def _loss(logits: Tensor, batch: Batch, smoothing: float) -> Tensor:
-    loss = F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
-    if batch.share == 1:
-        return loss
-    pasted = F.cross_entropy(logits, batch.pasted_labels, label_smoothing=smoothing)
-    return batch.share * loss + (1 - batch.share) * pasted
+    (first, second), rate = recipe.betas, recipe.learning_rate
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum=first, nesterov=first > 0, fused=True)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, rate, betas=(first, second), fused=True)
 
 
 def _copied(tree: Any) -> Any:

@@ -35,7 +35,7 @@ from synthgap.config.sections import (
     Synthetic,
     TrainedModel,
 )
-from synthgap.config.studies import Probe, Studies
+from synthgap.config.studies import MIXINGS, Mixing, Probe, Studies
 from synthgap.config.views import DepthView, View
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
@@ -133,9 +133,10 @@ class Config(Section):
             probe = self.studies.transfer.probes[scaling.probe]
             used["scaling"] = probe.model_dump() | {"settings": {"probe": scaling.probe}}
             used["scaling"]["seeds"] = scaling.seeds or probe.seeds
-        if mixing := self.studies.mixing:
+        for study, mixing in self.mixings.items():
             told = mixing.model_dump(include={"view", "classifier", "seeds"})
-            used["mixing"] = told | {"settings": {}}
+            recipe = self.classifiers[mixing.classifier].recipe
+            used[study] = told | {"settings": recipe.about_labels}
         return [
             used[point.study]
             | {
@@ -198,6 +199,12 @@ class Config(Section):
     def transfer_probes(self) -> dict[str, Probe]:
         """The probes of study `transfer`, if it is asked for."""
         return self.studies.transfer.probes if self.studies.transfer else {}
+
+    @property
+    def mixings(self) -> dict[str, Mixing]:
+        """The studies of real and synthetic images together that are asked for."""
+        found = {name: getattr(self.studies, name) for name in MIXINGS}
+        return {name: study for name, study in found.items() if study}
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -325,7 +332,7 @@ class Config(Section):
         """The classifiers that a study or an encoder needs."""
         used = {probe.classifier for probe in self.transfer_probes.values()}
         used |= {trial.classifier for trial in self.trials}
-        used |= {self.studies.mixing.classifier} if self.studies.mixing else set()
+        used |= {mixing.classifier for mixing in self.mixings.values()}
         encoders = self.used_encoders.values()
         used |= {one.classifier for one in encoders if isinstance(one, ClassifierEncoder)}
         return {name: one for name, one in self.classifiers.items() if name in used}
@@ -342,8 +349,9 @@ class Config(Section):
         if view in whole | {encoder.view for encoder in self.used_encoders.values()}:
             return everything
         used = {s for t in self.trials if t.view == view for s in t.comparison.sources}
-        if (mixing := self.studies.mixing) and mixing.view == view:
-            used |= {"real", *(mixing.sources or self.sources)}
+        for mixing in self.mixings.values():
+            if mixing.view == view:
+                used |= {"real", *(mixing.sources or self.sources)}
         return [source for source in everything if source in used]
 
     def resolved(self, name: str) -> Generator:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from synthgap.config.studies import Mixing, Scaling, Studies
+from synthgap.config.studies import MIXINGS, Mixing, Scaling, Studies
 
 REAL = "real"
 
@@ -17,6 +17,8 @@ class Blend:
     """by source: 0..1 of its own images, or any ratio to the number of real ones"""
     to_real: bool = False
     """whether shares are ratios to the number of real images"""
+    given: tuple[str, ...] = ()
+    """sources whose labels a classifier is told that is told few of the others"""
 
     @property
     def name(self) -> str:
@@ -49,7 +51,12 @@ def points(studies: Studies, synthetic: list[str]) -> list[Point]:
     scaling = studies.transfer.scaling if studies.transfer else None
     return [
         *(_scaling(scaling, synthetic) if scaling else ()),
-        *(_mixing(studies.mixing, synthetic) if studies.mixing else ()),
+        *(
+            point
+            for name in MIXINGS
+            if (study := getattr(studies, name))
+            for point in _mixing(name, study, synthetic)
+        ),
     ]
 
 
@@ -60,15 +67,16 @@ def _scaling(scaling: Scaling, synthetic: list[str]) -> Iterator[Point]:
         yield Point("scaling", source, {"fraction": 1.0}, whole=source)
 
 
-def _mixing(mixing: Mixing, synthetic: list[str]) -> Iterator[Point]:
+def _mixing(study: str, mixing: Mixing, synthetic: list[str]) -> Iterator[Point]:
     for source in dict.fromkeys(mixing.sources or synthetic):
         for way in ("replace", "augment"):
             ratios = sorted(set(getattr(mixing, way)))
             if ratios:
                 about = {"mixing": way, "synthetic_ratio": 0.0}
-                yield Point("mixing", source, about, whole=REAL)
+                yield Point(study, source, about, whole=REAL)
             for ratio in ratios:
                 kept = 1.0 if way == "augment" else round(max(0.0, 1 - ratio), 9)
                 shares = ({REAL: kept} if kept else {}) | {source: ratio}
                 about = {"mixing": way, "synthetic_ratio": ratio}
-                yield Point("mixing", source, about, Blend(shares, to_real=True))
+                given = (source,) if way == "augment" else ()
+                yield Point(study, source, about, Blend(shares, to_real=True, given=given))

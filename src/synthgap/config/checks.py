@@ -40,14 +40,15 @@ def _check_references(config: "Config") -> None:
     uses: dict[str, Probe | Mixing] = {
         f"studies.transfer.probes.{name}": probe for name, probe in config.transfer_probes.items()
     }
-    if config.studies.mixing:
-        uses["studies.mixing"] = config.studies.mixing
-        for source in config.studies.mixing.sources or ():
-            _refer("studies.mixing.sources", source, config.sources)
-        _check_ratios(config, config.studies.mixing)
+    for name, mixing in config.mixings.items():
+        uses[f"studies.{name}"] = mixing
+        for source in mixing.sources or ():
+            _refer(f"studies.{name}.sources", source, config.sources)
+        _check_ratios(config, name, mixing)
     for where, use in uses.items():
         _refer(f"{where}.view", use.view, ["rgb", *config.views])
         _refer(f"{where}.classifier", use.classifier, config.classifiers)
+    _check_labels(config)
     if config.studies.transfer and config.studies.transfer.scaling:
         for source in config.studies.transfer.scaling.sources or ():
             _refer("studies.transfer.scaling.sources", source, ["real", *config.sources])
@@ -60,13 +61,32 @@ def _check_references(config: "Config") -> None:
         raise ValueError("views.rgb: `rgb` is the images as they are; choose another name")
 
 
-def _check_ratios(config: "Config", mixing: Mixing) -> None:
+def _check_labels(config: "Config") -> None:
+    """Check that few labels are asked for where they are studied, and that there are as many."""
+    study = config.studies.semi_supervised
+    if study and not config.classifiers[study.classifier].recipe.semi_supervised:
+        raise ValueError(
+            f"studies.semi_supervised.classifier: the recipe of {study.classifier} has no "
+            "`semi_supervised`; add {method: freematch} to it, or choose another"
+        )
+    if not (counts := config.real.images_per_class):
+        return
+    for name, classifier in config.classifiers.items():
+        if (classifier.recipe.labels_per_class or 0) > counts.train:
+            raise ValueError(
+                f"classifiers.{name}.recipe.labels_per_class: "
+                f"{classifier.recipe.labels_per_class} is more than the {counts.train} images of "
+                "each class in real.images_per_class.train"
+            )
+
+
+def _check_ratios(config: "Config", name: str, mixing: Mixing) -> None:
     """Refuse ratios for which there are too few synthetic images, where the config tells."""
     largest, made = max(mixing.replace + mixing.augment), config.synthetic.samples_per_class.train
     real = config.real.images_per_class
     if real and largest * real.train > made:
         raise ValueError(
-            f"studies.mixing: a ratio of {largest:g} takes {largest * real.train:g} images of each "
+            f"studies.{name}: a ratio of {largest:g} takes {largest * real.train:g} images of each "
             f"class, and synthetic.samples_per_class.train is {made}"
         )
 

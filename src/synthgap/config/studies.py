@@ -33,6 +33,10 @@ class Scaling(Section):
     )
 
 
+# The studies of real and synthetic images together.
+MIXINGS = ("mixing", "semi_supervised")
+
+
 class Mixing(Section):
     """Real and synthetic images together, tested on real ones (paper C, section 6.2)."""
 
@@ -199,6 +203,12 @@ class Studies(Section):
     transfer: Transfer | None = None
     distinguish: Distinguish | None = None
     mixing: Mixing | None = None
+    semi_supervised: Mixing | None = Field(
+        None,
+        description="the same with few labels: `classifier` is one whose recipe has "
+        "`semi_supervised`. Images that are added keep the label they were made from; of real "
+        "ones, and of those that replace them, only few labels are used",
+    )
 
     @model_validator(mode="after")
     def _asks(self) -> Self:

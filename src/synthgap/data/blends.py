@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synthgap.data.classes import require_same_classes
 from synthgap.data.selection import Images, relocated
-from synthgap.data.shards import Manifest
+from synthgap.data.shards import GIVEN_LABEL, Manifest
 from synthgap.errors import UserError
 from synthgap.seeds import derive_seed
 
@@ -24,6 +24,8 @@ class Part:
     share: float
     like: Manifest | None = None
     """the share is of this manifest's images, and not of the source's own"""
+    given: bool = False
+    """whether its labels came with it: of images that were made from them"""
 
 
 def blend(
@@ -58,6 +60,8 @@ def blend(
         if len(parts) > 1:  # sources may have keys in common
             keys = pa.array([f"{number}-{key}" for key in table["key"].to_pylist()])
             table = table.set_column(table.schema.get_field_index("key"), "key", keys)
+        if any(part.given for part in parts):
+            table = table.append_column(GIVEN_LABEL, pa.array([part.given] * len(table)))
         tables.append(table)
     return pa.concat_tables(tables), parts[0].manifest.classes
 
@@ -85,7 +89,7 @@ def _drawn(part: Part, images: Images, wanted: NDArray[np.float64], seed: int) -
             raise UserError(
                 f"{part.manifest.path}: class {part.manifest.classes[class_index]} has "
                 f"{len(members)} images, and {number} are to be mixed in; lower the ratios of "
-                "studies.mixing or raise synthetic.samples_per_class"
+                "the study or raise synthetic.samples_per_class"
             )
         rng = np.random.default_rng(derive_seed(seed, "blend", part.source, int(class_index)))
         chosen += rng.permutation(members)[:number].tolist()

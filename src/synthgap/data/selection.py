@@ -27,6 +27,10 @@ class Images:
         """Return the numbers of a class's images, in the order of their keys."""
         return np.flatnonzero(self.class_indices == class_index)
 
+    def any_row(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return for each image whether one of its rows is among some, both as flags."""
+        return np.bincount(self._of, weights=rows, minlength=len(self.keys)) > 0
+
     def rows(self, chosen: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows that show some images, in the manifest's order."""
         taken = np.zeros(len(self.keys), bool)

@@ -5,6 +5,7 @@ and KEY.json), `00003.parquet` (a row for each sample asked for, failed ones inc
 `00003.json` (the run's facts). The tar comes last, so where it is, the others are.
 """
 
+import copy
 import hashlib
 import io
 import json
@@ -41,6 +42,8 @@ SHARD_SCHEMA = pa.schema(
     ]
 )
 MANIFEST_SCHEMA = SHARD_SCHEMA.append(pa.field("shard", pa.string()))
+# Only where it is true of some: the image was made from its label, which nobody had to give.
+GIVEN_LABEL = pa.field("given_label", pa.bool_())
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,19 @@ class Manifest:
         """Class index of each sample, shape (n,)."""
         return np.asarray(self.table["class_index"].to_numpy(), dtype=np.int64)
 
+    @property
+    def given_labels(self) -> NDArray[np.bool_]:
+        """Of which samples of a blend the label came with them (see `data.blends`), shape (n,)."""
+        if GIVEN_LABEL.name not in self.table.column_names:
+            return np.zeros(len(self), bool)
+        return np.asarray(self.table[GIVEN_LABEL.name].to_numpy(), dtype=bool)
+
+    def only(self, rows: NDArray[np.bool_]) -> "Manifest":
+        """Return the manifest with some of its rows alone, (n,) bool."""
+        part = copy.copy(self)
+        part.table = self.table.filter(pa.array(rows))
+        return part
+
     def images(self, indices: Sequence[int] | None = None) -> NDArray[np.uint8]:
         """Return images as one uint8 array (n, height, width, 3).
 
@@ -315,10 +331,13 @@ def gather(tars: Sequence[Path], manifest: Path, max_failed: int = 0) -> None:
 def write_manifest(path: Path, table: pa.Table, classes: Sequence[str] | None = None) -> None:
     """Write rows of `MANIFEST_SCHEMA` atomically; class names default to those of the rows.
 
+    A column `GIVEN_LABEL` is written, too, where there is one.
+
     Raises:
         UserError: `classes` is not given, and the rows lack a class below their highest one.
     """
-    table = table.cast(MANIFEST_SCHEMA)
+    given = GIVEN_LABEL.name in table.column_names
+    table = table.cast(MANIFEST_SCHEMA.append(GIVEN_LABEL) if given else MANIFEST_SCHEMA)
     if classes is None:
         pairs = zip(table["class_index"].to_pylist(), table["class_name"].to_pylist(), strict=True)
         names = dict(pairs)

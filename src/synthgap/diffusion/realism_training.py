@@ -101,6 +101,11 @@ class NoisedBatches:
         self.latents, self.labels = latents, torch.from_numpy(labels)
         self.recipe, self.scheduler = recipe, scheduler
 
+    @property
+    def images_a_step(self) -> int:
+        """The most that a batch has."""
+        return self.recipe.batch_size
+
     def __len__(self) -> int:
         """Batches an epoch."""
         return math.ceil(len(self.latents) / self.recipe.batch_size)

@@ -21,7 +21,7 @@ Points = dict[str, dict[float, Row]]
 
 
 @style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any, study: str = "mixing") -> Figure:
     """Top-1 on real test images against how much of the training images is generated.
 
     A column for each way of mixing, a row for each kind of prompt, a line a source. Real images
@@ -30,11 +30,12 @@ def draw(table: Any) -> Figure:
 
     Args:
         table: the metrics table.
+        study: `mixing`, or another that has the same settings.
 
     Raises:
-        UserError: no rows of the study `mixing`, or two for the same number.
+        UserError: no rows of the study, or two for the same number.
     """
-    sources, by_mode = _chosen(table_rows(table))
+    sources, by_mode = _chosen(table_rows(table), study)
     kinds = data.prompt_kinds(sources)
     size = (4.9 * len(by_mode) + 0.4, (3.2 if len(sources) <= 8 else 4.2) * len(kinds) + 0.6)
     figure = style.new_figure(*size)
@@ -64,9 +65,9 @@ def draw(table: Any) -> Figure:
     return figure
 
 
-def numbers(table: Any) -> list[Row]:
+def numbers(table: Any, study: str = "mixing") -> list[Row]:
     """The rows that `draw` shows."""
-    sources, by_mode = _chosen(table_rows(table))
+    sources, by_mode = _chosen(table_rows(table), study)
     return [
         row
         for points in by_mode.values()
@@ -75,15 +76,15 @@ def numbers(table: Any) -> list[Row]:
     ]
 
 
-def _chosen(rows: list[Row]) -> tuple[list[Source], dict[str, Points]]:
+def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, Points]]:
     """The sources, and by way of mixing their rows."""
     by_mode = {}
     for mode in MODES:
         chosen = [row for row in rows if row.settings.get("mixing") == mode]
-        if points := data.by_share(chosen, "mixing", "synthetic_ratio"):
+        if points := data.by_share(chosen, study, "synthetic_ratio"):
             by_mode[mode] = points
     if not by_mode:
-        raise UserError("metrics table: no rows of the study mixing to draw")
+        raise UserError(f"metrics table: no rows of the study {study} to draw")
     names = {name for points in by_mode.values() for name in points}
     sources = [s for s in data.sources(rows) if s.name in names]
     data.require_sources(sources)

@@ -13,6 +13,7 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | alignment | class_probability | real | S | mean probability of the class asked for |
 | scaling | top1_accuracy | S or real | real | trained on settings.fraction of each class |
 | mixing | top1_accuracy | S | real | trained on real images and S, see below |
+| semi_supervised | top1_accuracy | S | real | the same with few labels |
 | transfer | density_k5_euclidean, ... | real | S or real | S, or the test split, against real |
 | transfer | radial_power_db, radial_power_db_sd | | S or real | at settings.frequency, in dB |
 | distinguish | top1_accuracy | first | others | telling sources apart; the same: control |
@@ -29,7 +30,8 @@ the settings of every row with a synthetic source hold `generator`, `prompts`, `
 (`rgb`, `structure`...). Those of the study `scaling` hold `fraction` (0..1] and `train_images`; of
 `mixing` `train_images`, `synthetic_ratio` (images of S for each real one that there is) and
 `mixing`: "replace", where they take the place of as many real ones, or "augment", where they are
-added to all real ones. Those of `distinguish` hold `comparison`, `distributions`, `chance`,
+added to all real ones; of `semi_supervised` these, `labels_per_class` and `method`. Those of
+`distinguish` hold `comparison`, `distributions`, `chance`,
 `control`, `axis` ("main", or what is varied: "views", "samples") and `order`, the classifier's
 place in the study.
 """

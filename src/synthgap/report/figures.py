@@ -85,6 +85,12 @@ CAPTIONS = {
         "the dashed line, with its interval, carries on what they reach. The darker, the higher on "
         "the first figure's axis.",
     ),
+    "semi_supervised": (
+        "The same with few labels",
+        "Here classifiers are told the labels of a few images of each class, and learn from the "
+        "others without theirs. Generated images that are added keep the label that they were made "
+        "from; those that replace real ones do not.",
+    ),
     "power_spectrum": (
         "How much contrast at each frequency",
         "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
@@ -98,7 +104,8 @@ CAPTIONS = {
 # So wide that a column of the page makes their labels too small.
 WIDE = {
     *("transfer_by_alignment", "transfer_by_architecture", "transfer_by_probe"),
-    *("transfer_by_size", "mixing", "power_spectrum", "distinguish", "distinguish_by_view"),
+    *("transfer_by_size", "mixing", "semi_supervised", "power_spectrum"),
+    *("distinguish", "distinguish_by_view"),
 }
 
 
