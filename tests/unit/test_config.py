@@ -340,6 +340,37 @@ def test_ratios_that_take_more_images_than_are_made_are_refused():
         config.parse(raw)
 
 
+FEW = {"rand_augment": 3.0, "labels_per_class": 4, "semi_supervised": {"method": "flexmatch"}}
+
+
+def test_few_labels_are_studied_by_a_recipe_that_takes_them():
+    raw = copy.deepcopy(DEFAULT)
+    raw["studies"]["semi_supervised"] = {"augment": [0.5], "classifier": "resnet"}
+    with pytest.raises(
+        UserError, match=r"semi_supervised\.classifier: .* has no `semi_supervised`"
+    ):
+        config.parse(raw)
+    raw["classifiers"]["few"] = copy.deepcopy(raw["classifiers"]["bagnet"])
+    raw["classifiers"]["few"]["recipe"] |= FEW
+    raw["studies"]["semi_supervised"]["classifier"] = "few"
+    parsed = config.parse(raw)
+    assert "few" in parsed.used_classifiers
+    told = [one for one in parsed.about_points() if one["study"] == "semi_supervised"]
+    assert {one["classifier"] for one in told} == {"few"}
+    assert {one["settings"]["method"] for one in told} == {"flexmatch"}
+    added = [one["dataset"] for one in told if one["settings"]["synthetic_ratio"] == 0.5]
+    assert [parsed.blends[name].given for name in added] == [(name,) for name in parsed.sources]
+
+
+def test_more_labels_than_images_are_refused():
+    raw = copy.deepcopy(DEFAULT)
+    del raw["real"]["val_fraction"], raw["real"]["test_fraction"]
+    raw["real"]["images_per_class"] = {"train": 100, "val": 20, "test": 60}
+    raw["classifiers"]["resnet"]["recipe"]["labels_per_class"] = 101
+    with pytest.raises(UserError, match="101 is more than the 100 images of each class"):
+        config.parse(raw)
+
+
 def test_missing_key_is_named():
     raw = {key: value for key, value in DEFAULT.items() if key != "real"}
     with pytest.raises(UserError, match="real: missing"):

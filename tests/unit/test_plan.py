@@ -55,6 +55,28 @@ def test_depth_costs_the_pixels_of_the_networks_input():
     assert smaller.hours == pytest.approx(depth.hours * (252 / 518) ** 2)
 
 
+def test_unlabelled_images_pass_twice_in_an_epoch():
+    network = {"architecture": {"family": "timm", "name": "resnet50"}, "recipe": {"epochs": 2}}
+    few = {"rand_augment": 3.0, "labels_per_class": 4}
+    method = {"semi_supervised": {"method": "freematch", "unlabelled_ratio": 4}}
+    transfer = {"probes": {"rgb": {"view": "rgb", "classifier": "all"}}}
+    classifiers = {
+        "all": network,
+        "few": network | {"recipe": {"epochs": 2, **few}},
+        "half": network | {"recipe": {"epochs": 2, **few, **method}},
+    }
+    seen = {}
+    for name in classifiers:
+        transfer["probes"]["rgb"]["classifier"] = name
+        rows = planned(
+            {"g": {"preset": "sdxl"}}, classifiers=classifiers, studies={"transfer": transfer}
+        )
+        seen[name] = rows["train_classifier", name].images
+    trainings = rows["train_classifier", "half"].jobs
+    assert seen["few"] == 2 * trainings * 200 * 4
+    assert seen["half"] == pytest.approx(2.25 * seen["all"])
+
+
 def test_crops_are_counted_and_are_as_small_as_they_are():
     crops = {"kind": "random_crops", "size": 64, "count": 4}
     views = {

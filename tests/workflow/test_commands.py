@@ -16,6 +16,7 @@ def test_report_and_table_are_there(finished):
         "mixing",
         "replication",
         "scaling",
+        "semi_supervised",
         "transfer",
     }
     # Every number has an interval, but for the constant ones of a sample this small.

@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from synthgap.data.shards import Manifest
+
 pytestmark = pytest.mark.slow
 
 SEEDS = {"rgb": [0, 1]}
@@ -77,6 +79,22 @@ def test_axes_hold_their_fractions_and_mixtures(finished, table):
         ("mixing", source, 0.0): real,
         ("mixing", source, 0.2): real + sum(round(0.2 * int(n)) for n in per_class),
     }
+
+
+def test_few_labels_are_learnt_from_with_what_was_added(finished, table):
+    source, found = "flow-g2-caption", {}
+    for row in table:
+        if row["study"] == "semi_supervised" and row["seed"] is None:
+            settings = row["settings"]
+            assert (settings["labels_per_class"], settings["method"]) == (2, "freematch")
+            dataset = {0.0: "real", 0.2: f"real@1+{source}@0.2r"}[settings["synthetic_ratio"]]
+            assert row["value"] == accuracies(finished, dataset, row, "real").mean()
+            found[settings["synthetic_ratio"]] = dataset
+    assert found.keys() == {0.0, 0.2}
+    manifest = Manifest(finished / "results/images" / found[0.2] / "train/rgb/manifest.parquet")
+    made = [key.startswith("1-") for key in manifest.table["key"].to_pylist()]
+    assert manifest.given_labels.tolist() == made
+    assert any(made)
 
 
 def test_classes_add_up_to_the_accuracy(finished, table):

@@ -34,9 +34,7 @@ rule blend_sources:
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         # Validation images in the same proportions, but as many as there are.
         fill=lambda w: "--fill" if w.split != "train" else "",
-        given=lambda w: " ".join(
-            f"--given {source}" for source in CONFIG.blends[w.blend].given
-        ),
+        given=lambda w: " ".join(f"--given {source}" for source in CONFIG.blends[w.blend].given),
         seed=CONFIG.seed,
         code=code_digest("blend_sources"),
     shell:

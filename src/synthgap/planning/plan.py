@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from synthgap.classifiers.recipe import Recipe
 from synthgap.config import SPLITS, Config
 from synthgap.config.captioners import caption_models
 from synthgap.config.comparisons import LINEAR, METADATA
@@ -160,7 +161,11 @@ class Plan:
         }
         trainings |= self._blended() | self._compared()
         for name, classifier in config.classifiers.items():
-            images = [n for (_, _, used, _), n in trainings.items() if used == name]
+            images = [
+                self._an_epoch(classifier.recipe, n)
+                for (_, _, used, _), n in trainings.items()
+                if used == name
+            ]
             if not images:
                 continue
             seen = None
@@ -183,6 +188,14 @@ class Plan:
             yield from self._comparisons()
         if self.config.captioned:
             yield self._jobs("measure_captions", "transfer", 1)
+
+    def _an_epoch(self, recipe: Recipe, images: int | None) -> int | None:
+        """Return how many images pass in an epoch, of so many in the data set."""
+        if images is None or not recipe.labels_per_class:
+            return images
+        if half := recipe.semi_supervised:  # each unlabelled one twice, and labelled ones with them
+            return round(images * (2 + 1 / half.unlabelled_ratio))
+        return self.classes and min(images, self.classes * recipe.labels_per_class)
 
     def _blended(self) -> dict[Training, int | None]:
         """Return the samples that pass in an epoch on what is put together of sources."""
