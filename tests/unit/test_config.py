@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from synthgap import config
-from synthgap.config import generators
+from synthgap.config import about, generators
 from synthgap.config.generators import presets
 from synthgap.errors import UserError
 
@@ -259,7 +259,7 @@ def test_a_lossy_codec_is_told_with_a_number_and_a_lossless_one_is_not():
     found = []
     for codec in ("jpeg", "png"):
         raw["views"]["low"] = {"kind": "patches", "size": 8, "codec": codec}
-        found.append(config.parse(raw).about_probes()["low"]["view_options"])
+        found.append(about.probes(config.parse(raw))["low"]["view_options"])
     assert found == [
         {"kind": "patches", "size": 8, "codec": "jpeg"},
         {"kind": "patches", "size": 8},
@@ -355,7 +355,7 @@ def test_few_labels_are_studied_by_a_recipe_that_takes_them():
     raw["studies"]["semi_supervised"]["classifier"] = "few"
     parsed = config.parse(raw)
     assert "few" in parsed.used_classifiers
-    told = [one for one in parsed.about_points() if one["study"] == "semi_supervised"]
+    told = [one for one in about.points(parsed) if one["study"] == "semi_supervised"]
     assert {one["classifier"] for one in told} == {"few"}
     assert {one["settings"]["method"] for one in told} == {"flexmatch"}
     added = [one["dataset"] for one in told if one["settings"]["synthetic_ratio"] == 0.5]

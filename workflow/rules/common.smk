@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from synthgap.config import SPLITS, parse as parse_config
+from synthgap.config import SPLITS, about, parse as parse_config
 from synthgap.config.comparisons import HEADERS, LINEAR, METADATA
 from synthgap.config.site import load_site, scratch_folder
 from synthgap.data.slices import shard_slice
@@ -225,7 +225,7 @@ def axis_predictions(*studies):
     """Those of fractions and mixtures of sources."""
     return [
         path
-        for point in CONFIG.about_points()
+        for point in about.points(CONFIG)
         if point["study"] in studies
         for path in predictions(*map(point.get, ("dataset", "view", "classifier", "seeds")))
     ]

@@ -58,7 +58,7 @@ rule check_leaks:
     resources:
         **needs(mem_mb=4000, minutes=60),
     params:
-        about=lambda w: as_json(CONFIG.about_leaks(w.comparison, w.view)),
+        about=lambda w: as_json(about.leaks(CONFIG, w.comparison, w.view)),
         seed=CONFIG.seed,
         code=code_digest("check_leaks"),
     shell:
@@ -204,7 +204,7 @@ rule measure_people:
     resources:
         **needs(mem_mb=1000, minutes=30),
     params:
-        about=lambda w: as_json(CONFIG.about_people(QUIZZES[w.quiz].sources)),
+        about=lambda w: as_json(about.people(CONFIG, QUIZZES[w.quiz].sources)),
         seed=CONFIG.seed,
         code=code_digest("measure_people"),
     shell:
@@ -231,7 +231,7 @@ rule measure_realism:
         **needs(mem_mb=8000, minutes=60, gpu=1, cpus=lambda w: realism_of(w.guided).threads),
     params:
         generator=lambda w: GENERATOR_OPTIONS[CONFIG.sources[w.guided][0]],
-        about=lambda w: as_json(CONFIG.about_realism(w.guided, w.synthetic)),
+        about=lambda w: as_json(about.realism(CONFIG, w.guided, w.synthetic)),
         seed=CONFIG.seed,
         threads=lambda w: realism_of(w.guided).threads,
         code=code_digest("measure_realism"),

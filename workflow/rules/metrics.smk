@@ -98,7 +98,7 @@ rule measure_distribution:
             else "--few" if CONFIG.distributions[w.distribution].few else ""
         ),
         seed=CONFIG.seed,
-        about=lambda w: as_json(CONFIG.about_distribution(w.distribution, w.source)),
+        about=lambda w: as_json(about.distribution(CONFIG, w.distribution, w.source)),
         code=code_digest("measure_distribution"),
     shell:
         "python $SYNTHGAP_SCRIPTS/measure_distribution.py --real {input.real}"
@@ -145,7 +145,7 @@ rule measure_alignment:
         ),
         threads=scorer_threads,
         seed=CONFIG.seed,
-        about=lambda w: as_json(CONFIG.about_images("alignment", w.synthetic)),
+        about=lambda w: as_json(about.images(CONFIG, "alignment", w.synthetic)),
         code=lambda w: SCORER_CODE[w.scorer],
     shell:
         "python $SYNTHGAP_SCRIPTS/measure_alignment.py --images {input.images}"
@@ -183,7 +183,7 @@ rule measure_replication:
         options=replication_options(),
         weights=lambda w, input: f"--weights {input.weights}" if input.weights else "",
         seed=CONFIG.seed,
-        about=lambda w: as_json(CONFIG.about_images("replication", w.source)),
+        about=lambda w: as_json(about.images(CONFIG, "replication", w.source)),
         code=code_digest("measure_replication"),
     shell:
         "python $SYNTHGAP_SCRIPTS/measure_replication.py --real {input.real}"
@@ -209,7 +209,7 @@ rule measure_spectrum:
     params:
         samples=TRANSFER.spectrum_samples if TRANSFER else 0,
         seed=CONFIG.seed,
-        about=lambda w: as_json(CONFIG.about_source(w.source)),
+        about=lambda w: as_json(about.source(CONFIG, w.source)),
         code=code_digest("measure_spectrum"),
     shell:
         "python $SYNTHGAP_SCRIPTS/measure_spectrum.py --manifest {input.manifest}"
@@ -264,10 +264,10 @@ rule collect_metrics:
     resources:
         **needs(mem_mb=4000, minutes=120),
     params:
-        probes=as_json(CONFIG.about_probes()),
-        trials=json.dumps(CONFIG.about_trials()),
-        points=json.dumps(CONFIG.about_points()),
-        sources=as_json({name: CONFIG.about_source(name) for name in CONFIG.sources}),
+        probes=as_json(about.probes(CONFIG)),
+        trials=json.dumps(about.trials(CONFIG)),
+        points=json.dumps(about.points(CONFIG)),
+        sources=as_json({name: about.source(CONFIG, name) for name in CONFIG.sources}),
         seed=CONFIG.seed,
         code=code_digest("collect_metrics"),
     shell:

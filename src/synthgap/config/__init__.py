@@ -13,7 +13,7 @@ from synthgap.config.blends import Blend, Point, points
 from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.checks import check
 from synthgap.config.classifiers import Classifier
-from synthgap.config.comparisons import GUIDING, Comparison, Trial, trials
+from synthgap.config.comparisons import Comparison, Trial, trials
 from synthgap.config.compositional import Compositional
 from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
@@ -126,55 +126,6 @@ class Config(Section):
         """The data sets that are blended of parts of sources, by name."""
         return {point.dataset: point.blend for point in self.points if point.blend}
 
-    def about_points(self) -> list[dict[str, Any]]:
-        """Return what of the axes `collect_metrics` needs to know."""
-        used: dict[str, dict[str, Any]] = {}
-        if self.studies.transfer and (scaling := self.studies.transfer.scaling):
-            probe = self.studies.transfer.probes[scaling.probe]
-            used["scaling"] = probe.model_dump() | {"settings": {"probe": scaling.probe}}
-            used["scaling"]["seeds"] = scaling.seeds or probe.seeds
-        for study, mixing in self.mixings.items():
-            told = mixing.model_dump(include={"view", "classifier", "seeds"})
-            recipe = self.classifiers[mixing.classifier].recipe
-            used[study] = told | {"settings": recipe.about_labels}
-        return [
-            used[point.study]
-            | {
-                "study": point.study,
-                "dataset": point.dataset,
-                "source": point.source,
-                "settings": used[point.study]["settings"] | point.about,
-            }
-            for point in self.points
-        ]
-
-    def about_leaks(self, comparison: str, view: str) -> dict[str, Any]:
-        """Return what the metrics table says of the files of a comparison."""
-        first, *others = self.comparisons[comparison].sources
-        sides = {"train_source": first, "test_source": "+".join(others)}
-        return {"study": "leaks", **sides, "view": view}
-
-    def about_people(self, sources: list[str]) -> dict[str, Any]:
-        """Return what the metrics table says of the answers to a quiz."""
-        first, other = sources
-        settings = {
-            "comparison": "+".join(sources),
-            "distributions": sources,
-            "chance": 1 / len(sources),
-            "control": False,
-            "axis": "main",
-            "order": 0,
-        }
-        sides = {"train_source": first, "test_source": other}
-        named = {"view": "rgb", "architecture": "people", "settings": settings}
-        return {"study": "distinguish", **sides, **named}
-
-    def about_realism(self, guided: str, source: str) -> dict[str, Any]:
-        """Return what the metrics table says of how a guiding classifier judges a source."""
-        settings = {"judged_by": f"real+{self.guided[guided]}", "order": -1, "guides": guided}
-        sides = {"train_source": "real", "test_source": source, "view": "rgb"}
-        return {"study": "realism", "architecture": GUIDING, **sides, "settings": settings}
-
     def judged(self, comparison: str) -> dict[str, str]:
         """Return the sources that classifiers of a comparison are shown besides, and as which.
 
@@ -216,85 +167,6 @@ class Config(Section):
     def comparisons(self) -> dict[str, Comparison]:
         """The data sets of study `distinguish`, by name."""
         return {trial.comparison.name: trial.comparison for trial in self.trials}
-
-    def about_trials(self) -> list[dict[str, Any]]:
-        """Return what of study `distinguish` `collect_metrics` needs to know."""
-        views = self.about_views()
-        places = {name: place for place, name in enumerate(dict.fromkeys(
-            trial.classifier for trial in self.trials if trial.axis == "main"
-        ))}  # fmt: skip
-        return [
-            {
-                "dataset": trial.comparison.name,
-                "view": trial.view,
-                "classifier": trial.classifier,
-                "seeds": list(trial.seeds),
-                "axis": trial.axis,
-                "order": places[trial.classifier],
-                "sources": list(trial.comparison.sources),
-                "view_options": views.get(trial.view, {}),
-            }
-            for trial in self.trials
-        ]
-
-    def about_source(self, source: str) -> dict[str, Any]:
-        """Return what the metrics table says of a source; nothing of `real`.
-
-        The x axis of the figures is the release date (as a decimal year) where every generator
-        has one, and the guidance scale otherwise.
-        """
-        if source not in self.sources:
-            return {}
-        name, kind = self.sources[source]
-        generators: dict[str, Generator | ImageSet] = {n: self.resolved(n) for n in self.generators}
-        generators |= self.image_sets
-        released = generators[name].released
-        # A pipeline that reads no guidance follows its prompt as if the scale were 1.
-        scale = generators[name].guidance_scale
-        x, x_name = 1.0 if scale is None else scale, "guidance scale"
-        if released and all(other.released for other in generators.values()):
-            # The middle of the day, so that rounding does not move the date.
-            day = released.timetuple().tm_yday - 0.5
-            x, x_name = round(released.year + day / 366, 4), "release date"
-        return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
-
-    def about_images(self, study: str, source: str) -> dict[str, Any]:
-        """Return what the metrics table says of all numbers of a source's images themselves.
-
-        What it says of the source comes later, as that may change with other generators.
-        """
-        return {"study": study, "test_source": source, "view": "rgb"}
-
-    def about_distribution(self, name: str, source: str) -> dict[str, Any]:
-        """Return what the metrics table says of all numbers of a distribution and a source."""
-        distribution = self.distributions[name]
-        return {
-            "study": "transfer",
-            "train_source": "real",
-            "test_source": source,
-            "view": self.encoders[distribution.encoder].view,
-            "encoder": distribution.encoder,
-            "settings": {"distribution": name},
-        }
-
-    def about_views(self) -> dict[str, dict[str, Any]]:
-        """Return the options of each view that move its numbers."""
-        options = {name: self.view_options(name) for name in self.views}
-        for view in options.values():
-            # What moves no number, or its last digits at most; a lossy codec does.
-            for name in ["batch_size", *(["codec"] if view["codec"] != "jpeg" else [])]:
-                view.pop(name, None)
-            for name in [name for name, value in view.items() if value is None]:
-                del view[name]
-        return options
-
-    def about_probes(self) -> dict[str, Any]:
-        """Return the probes of study `transfer`, each with the options of its view."""
-        options = self.about_views()
-        return {
-            name: probe.model_dump(mode="json") | {"view_options": options.get(probe.view, {})}
-            for name, probe in self.transfer_probes.items()
-        }
 
     def view_options(self, name: str) -> dict[str, Any]:
         """Return what shapes the images of a view, its defaults resolved."""

@@ -32,7 +32,7 @@ def told_apart(
     """Return accuracy and lower bound of a trial: of each training seed, and over all of them.
 
     Args:
-        trial: of `Config.about_trials`.
+        trial: of `config.about.trials`.
         seeds: what was predicted, by training seed.
         about: what the metrics table says of the generated side.
         seed: of the bootstrap.

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from synthgap.classifiers.recipe import Recipe
-from synthgap.config import SPLITS, Config
+from synthgap.config import SPLITS, Config, about
 from synthgap.config.captioners import caption_models
 from synthgap.config.comparisons import LINEAR, METADATA
 from synthgap.config.encoders import encoder_models
@@ -201,7 +201,7 @@ class Plan:
         """Return the samples that pass in an epoch on what is put together of sources."""
         config, real = self.config, self.real.get("train")
         found: dict[Training, int | None] = {}
-        for point in config.about_points():
+        for point in about.points(config):
             name, view = point["dataset"], point["view"]
             blend = config.blends.get(name)
             if blend is None:
