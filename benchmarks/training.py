@@ -35,7 +35,7 @@ from synthgap.classifiers.architectures import build_seeded  # noqa: E402
 from synthgap.classifiers.batches import Batches  # noqa: E402
 from synthgap.classifiers.evaluation import DEVIATION, MEAN, normalise  # noqa: E402
 from synthgap.classifiers.recipe import Recipe  # noqa: E402
-from synthgap.classifiers.training import _optimizer, _Run, train  # noqa: E402
+from synthgap.classifiers.training import MixedLoss, _optimizer, _Run, train  # noqa: E402
 from synthgap.data.decoded import EncodedImages, open_images  # noqa: E402
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather  # noqa: E402
 
@@ -171,7 +171,9 @@ def step(side: int, count: int, spec: dict[str, Any], repeats: int) -> dict[str,
     labels = np.arange(count) % 10
     recipe = Recipe(batch_size=64, optimizer="adam", **PLAIN)
     model = build_seeded(spec, 10, 0).to(memory_format=torch.channels_last)
-    ours = _Run(model, Batches(pixels, labels, recipe), recipe, 0, CPU)
+    ours = _Run(
+        model, Batches(pixels, labels, recipe), MixedLoss(recipe.label_smoothing), recipe, 0, CPU
+    )
     prepared = normalise(torch.from_numpy(pixels)).split(64)
     targets = torch.from_numpy(labels).split(64)
     fed = build_seeded(spec, 10, 0).to(memory_format=torch.channels_last)
@@ -210,7 +212,14 @@ def step_on_gpu(manifest: Manifest, folder: Path, threads: int, repeats: int) ->
     with ThreadPoolExecutor(threads) as pool:
         model = build_seeded(spec, 200, 0).to(device, memory_format=torch.channels_last)
         images = open_images(manifest, folder / "pixels", None, pool)
-        ours = _Run(model, Batches(images, labels, recipe, pool), recipe, 0, device)
+        ours = _Run(
+            model,
+            Batches(images, labels, recipe, pool),
+            MixedLoss(recipe.label_smoothing),
+            recipe,
+            0,
+            device,
+        )
         batch = next(iter(ours.batches.epoch(0, device)))
 
         def fed() -> None:

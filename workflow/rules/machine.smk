@@ -109,6 +109,9 @@ if workflow.is_main_process:
 
 
 onstart:
+    # For each job that ends, Snakemake's rate limit leaves one more timer that wakes the scheduler
+    # once a second (benchmarks/dispatching.py). What a cluster is given at once, `jobs` limits.
+    workflow.scheduler.job_rate_limiter = None
     try:
         if not SETTLING and (reason := runs.refusal(RESULTS)):
             raise UserError(reason)
