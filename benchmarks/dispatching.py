@@ -1,7 +1,7 @@
 """What Snakemake itself costs a run, with and without its rate limit (see rules/machine.smk).
 
-Jobs of three seconds, all ready from the beginning, on one machine, in turns: CPU seconds of the process that
-hands them out.
+Jobs of three seconds, all ready from the beginning, eight at once on one machine: CPU seconds of
+the process that hands them out.
 
     python benchmarks/dispatching.py --output benchmarks/results/dispatching.json
 """
