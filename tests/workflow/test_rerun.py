@@ -109,6 +109,7 @@ def test_new_generator_makes_only_what_is_its_own(checkout):
     plan = checkout.planned()
     assert plan["generate_images"] == 4
     assert "train_generator" not in plan
-    # Its own classifiers, on fewer images and with real ones, too, and those that tell it from
-    # real images: as the first of the comparisons also in another view and on fewer images.
-    assert plan["train_classifier"] == 11
+    # Its own classifiers, on fewer images and with real ones (with all labels and with few), too,
+    # and those that tell it from real images: as the first of the comparisons also in another view
+    # and on fewer images.
+    assert plan["train_classifier"] == 12
