@@ -129,6 +129,15 @@ def _panel(
             gid=name,
             zorder=3,
         )
+        # By themselves, axes look at what is drawn without a shift alone.
+        axes.update_datalim(
+            [
+                (x, y)
+                for x, row in chosen
+                for y in (row.value, row.ci_low, row.ci_high)
+                if y is not None
+            ]
+        )
     labels = ordered if kind == OTHER else [tick(views[view]) for view in ordered]
     axes.set_xticks(range(len(ordered)), labels)
     axes.set_xlim(-0.5, len(ordered) - 0.5)
