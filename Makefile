@@ -41,7 +41,7 @@ demo: setup ## the embedded default, from real images to results/report.html
 
 .PHONY: study-distinguish
 study-distinguish: setup ## paper C on the embedded digits, to results/distinguish-digits/report.html
-	$(run) --configfile config/studies/distinguish-digits.yaml
+	$(run) --configfile config/studies/distinguish-digits.yaml -- report
 
 .PHONY: test
 test: setup ## all tests

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from synthgap.classifiers.bagnet import BagNet
 from synthgap.errors import UserError
+from synthgap.late_compiler import late_compiler
 from synthgap.seeds import derive_seed
 
 KEYS = {"timm": "name", "bagnet": "receptive_field"}
@@ -69,8 +70,8 @@ def build(spec: Mapping[str, Any], num_classes: int) -> nn.Module:
 
 
 def _build_timm(name: str, num_classes: int, options: Mapping[str, Any]) -> nn.Module:
-    # timm imports torchvision and torch's compiler, as long a start as torch itself again.
-    import timm
+    with late_compiler():
+        import timm
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(str(name), timm.list_models(), n=4)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from synthgap.classifiers.architectures import REFUSALS
 from synthgap.classifiers.evaluation import DEVIATION, MEAN
 from synthgap.errors import UserError
+from synthgap.late_compiler import late_compiler
 from synthgap.model_folder import read_config, read_weights, require_architecture
 
 log = logging.getLogger("synthgap")
@@ -87,7 +88,8 @@ def _heads(network: nn.Module) -> set[str]:
 
 def _converted(folder: Path, name: str, network: nn.Module, weights: Tensors) -> Tensors:
     """Return the weights as timm brings those of other sizes and older names to a network."""
-    import timm
+    with late_compiler():
+        import timm
 
     module = sys.modules[timm.models.model_entrypoint(name).__module__]
     convert = getattr(module, "checkpoint_filter_fn", None)

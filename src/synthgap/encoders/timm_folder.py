@@ -21,6 +21,7 @@ from synthgap.encoders.network import (
 )
 from synthgap.encoders.preprocessing import Preprocessing
 from synthgap.errors import UserError
+from synthgap.late_compiler import late_compiler
 from synthgap.model_folder import read_config, read_weights
 
 # What constructors raise on options they do not take.
@@ -49,7 +50,8 @@ def transformer(
     Raises:
         UserError: no such architecture, not one with tokens, or weights that are not its own.
     """
-    import timm
+    with late_compiler():
+        import timm
 
     layer, preprocessing = layer_of(spec), Preprocessing.of(spec)
     name, dtype = dtype_of(spec)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from synthgap.data.class_tables import Classes, is_synset
 from synthgap.errors import UserError
+from synthgap.late_compiler import late_compiler
 
 
 def folder_of(pattern: str) -> Path:
@@ -95,7 +96,8 @@ def names_of(
 
 def imagenet_synsets() -> list[str]:
     """WordNet's numbers of ImageNet-1k's classes, in the order of their labels."""
-    from timm.data import ImageNetInfo
+    with late_compiler():
+        from timm.data import ImageNetInfo
 
     found: list[str] = ImageNetInfo("imagenet1k").label_names()
     return found
