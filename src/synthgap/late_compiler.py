@@ -31,7 +31,7 @@ def late_compiler() -> Iterator[None]:
     sys.meta_path.insert(0, retreat)
     try:
         # torch has the same decorator twice: one asks the compiler at once, one when called.
-        with patch.object(torch.compiler, "disable", torch._disable_dynamo):
+        with patch.object(torch.compiler, "disable", torch._compile._disable_dynamo):
             yield
     finally:
         sys.meta_path.remove(retreat)
