@@ -40,10 +40,18 @@ class Checkpoint:
         Raises:
             Stopped: a signal to stop came; the state is saved.
         """
+        self.write(state)
+        if stopping.asked():
+            raise stopping.Stopped
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the state, as `save` does, and go on even if a signal to stop came."""
         # By way of memory: torch tells of a full disk in words that nobody understands.
         content = io.BytesIO()
         torch.save(state, content)
         write_bytes(self.path, content.getvalue())
+        self.passed()
+
+    def passed(self) -> None:
+        """Count from now on: another process has saved the state that all share."""
         self._saved = time.monotonic()
-        if stopping.asked():
-            raise stopping.Stopped

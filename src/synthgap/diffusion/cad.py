@@ -211,9 +211,10 @@ class CADI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text = torch.cat([time, words], dim=1)
         seen = torch.cat([seen.new_ones(len(seen), 1), seen], dim=1)
         latents = self.latents + time
-        if previous is not None:
-            start = previous + self.previous_mlp(self.previous_norm(previous))
-            latents = latents + self.previous_out(start)
+        # Where no step was before, nothing is what it made, as in RIN.
+        before = torch.zeros_like(latents) if previous is None else previous
+        before = before + self.previous_mlp(self.previous_norm(before))
+        latents = latents + self.previous_out(before)
         for block in self.blocks:
             image, latents = block(image, latents, text, seen, inside)
         sample = from_patches(self.last(self.last_norm(image)), size, height, across)

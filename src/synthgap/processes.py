@@ -1,0 +1,56 @@
+"""Several processes that train one model, started by torch's launcher `torchrun`, or one alone."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+# Longer than the first process takes to write a checkpoint on a slow file system.
+PATIENCE = timedelta(hours=1)
+
+
+@contextmanager
+def group(device: str) -> Iterator[tuple[int, int]]:
+    """Join the launcher's processes, if it started this one; yield (rank, number of processes)."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield 0, 1
+        return
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield distributed.get_rank(), world
+    finally:
+        distributed.destroy_process_group()
+
+
+def local_rank() -> int:
+    """Return this process's number on its machine, from 0."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def any_of(here: bool, device: str) -> bool:
+    """Say whether it is so in any process; all must ask."""
+    if not distributed.is_initialized():
+        return here
+    flag = torch.tensor(float(here), device=device)
+    distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+    return bool(flag)
+
+
+def mean_of(value: Tensor) -> Tensor:
+    """Return the mean over all processes; all must ask."""
+    if not distributed.is_initialized():
+        return value
+    value = value.detach().clone()
+    distributed.all_reduce(value, distributed.ReduceOp.SUM)
+    return value / distributed.get_world_size()
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if distributed.is_initialized():
+        distributed.barrier()
