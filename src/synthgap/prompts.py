@@ -15,9 +15,22 @@ def sample_seed(seed: int, source: str, split: str, class_name: str, index: int)
     return derive_seed(seed, source, class_name, index + SPLIT_OFFSET[split])
 
 
-def caption_prompt(class_name: str, caption: str) -> str:
-    """Return "[class name], [caption]", the detailed prompt of paper A (section 4.1)."""
-    return f"{class_name}, {caption}"
+# How an image is described: by its class name alone; by "[class name], [caption]", the detailed
+# prompt of paper A (section 4.1); by "An image of [class name]", AIO in paper B; or by its caption
+# alone, TA in paper B.
+KINDS = ("classname", "caption", "aio", "long")
+NEEDS_CAPTION = ("caption", "long")
+
+
+def describe(kind: str, class_name: str, caption: str | None) -> str | None:
+    """Return what describes an image, one of `KINDS`; None where it lacks the caption for it."""
+    if kind == "classname":
+        return class_name
+    if kind == "aio":
+        return f"An image of {class_name}"
+    if caption is None:
+        return None
+    return caption if kind == "long" else f"{class_name}, {caption}"
 
 
 def make_prompts(
@@ -33,10 +46,10 @@ def make_prompts(
     """Return one row for each image to generate, interleaved over the classes.
 
     Args:
-        kind: `classname`, the bare class name, or `caption`, see `caption_prompt`.
+        kind: one of `KINDS`.
         classes: class names by class index.
-        captions: for `caption`, (key, caption) of the split's real images by class index; they
-            are used in turn, and anew from the first when there are too few.
+        captions: for kinds that need one, (key, caption) of the split's real images by class
+            index; they are used in turn, and anew from the first when there are too few.
 
     Returns:
         Rows with key, class_index, class_name, prompt, seed and details.
@@ -44,8 +57,8 @@ def make_prompts(
     rows = []
     for index in range(samples_per_class):
         for class_index, class_name in enumerate(classes):
-            prompt, details = class_name, {}
-            if kind == "caption":
+            caption, details = None, {}
+            if kind in NEEDS_CAPTION:
                 known = captions.get(class_index)
                 if not known:
                     raise UserError(
@@ -53,13 +66,13 @@ def make_prompts(
                         "tables' column `status` tells why"
                     )
                 key, caption = known[index % len(known)]
-                prompt, details = caption_prompt(class_name, caption), {"captioned": key}
+                details = {"captioned": key}
             rows.append(
                 {
                     "key": f"{class_index:04d}-{index:06d}",
                     "class_index": class_index,
                     "class_name": class_name,
-                    "prompt": prompt,
+                    "prompt": describe(kind, class_name, caption),
                     "seed": sample_seed(seed, source, split, class_name, index),
                     "details": details,
                 }

@@ -30,5 +30,5 @@ def made_up(
             words = [torch.randn(2 + i % 3, TEXT_WIDTH, generator=rng) for i in known]
             texts[kind].append(folder / f"texts-{kind}-{shard}.safetensors")
             empty = torch.full((1, TEXT_WIDTH), 9.0)
-            write_texts(texts[kind][-1], keys, text_of, words, empty)
+            write_texts(texts[kind][-1], keys, text_of, words, list(map(len, words)), empty)
     return Source(Latents(latents), [Texts(paths) for paths in texts])

@@ -130,11 +130,11 @@ def test_rows_of_other_images_are_refused(tmp_path):
     shape = (2, 4, 8, 8)
     write_latents(latents, ["a", "b"], torch.zeros(shape), torch.zeros(shape))
     words = [torch.zeros(2, 16)]
-    write_texts(texts, ["a", "c"], np.array([0, 0]), words, torch.zeros(1, 16))
+    write_texts(texts, ["a", "c"], np.array([0, 0]), words, [2], torch.zeros(1, 16))
     source = Source(Latents([latents]), [Texts([texts])])
     with pytest.raises(UserError, match=r"texts\.safetensors is not of the images of .*latents"):
         Mixture(source, Epsilon(), size=2, drop_text=0, seed=0, grid=(4, 4))
-    write_texts(texts, ["a", "b"], np.array([-1, -1]), [], torch.zeros(1, 16))
+    write_texts(texts, ["a", "b"], np.array([-1, -1]), [], [], torch.zeros(1, 16))
     source = Source(Latents([latents]), [Texts([texts])])
     with pytest.raises(UserError, match="no image has a text"):
         Mixture(source, Epsilon(), size=2, drop_text=0, seed=0, grid=(4, 4))

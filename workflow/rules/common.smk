@@ -12,6 +12,7 @@ from synthgap.config.site import load_site, scratch_folder
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
+from synthgap.prompts import NEEDS_CAPTION
 
 try:
     SITE = load_site(Path(workflow.basedir, "config", "site.yaml"), config.pop("site", None))

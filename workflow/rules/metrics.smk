@@ -3,7 +3,7 @@
 from synthgap.encoders import modules_of as encoder_modules
 from synthgap.scorers import modules_of as scorer_modules
 
-CAPTION_SOURCES = [name for name, (_, kind) in CONFIG.sources.items() if kind == "caption"]
+CAPTION_SOURCES = [name for name, (_, kind) in CONFIG.sources.items() if kind in NEEDS_CAPTION]
 
 
 # Once, as thousands of jobs have the same.

@@ -96,7 +96,7 @@ rule write_prompts:
         index=rules.index_real.output.index,
         # Of the same split, so that no image is trained on whose caption made a test image.
         captions=lambda w: (
-            captions("real", w.split) if CONFIG.sources[w.synthetic][1] == "caption" else []
+            captions("real", w.split) if CONFIG.sources[w.synthetic][1] in NEEDS_CAPTION else []
         ),
     output:
         prompts=f"{RESULTS}/prompts/{{synthetic}}/{{split}}.parquet",

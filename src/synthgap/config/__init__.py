@@ -39,6 +39,7 @@ from synthgap.config.studies import MIXINGS, Mixing, Probe, Studies
 from synthgap.config.views import DepthView, View
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
+from synthgap.prompts import NEEDS_CAPTION
 from synthgap.weights import WeightFile
 
 IMAGES = "images"  # in the place of a kind of prompt
@@ -263,14 +264,18 @@ class Config(Section):
     @cached_property
     def captioned(self) -> list[str]:
         """The sources whose images are captioned."""
-        if "caption" not in self.synthetic.prompts and not self.trained_models:
+        if not self._prompted_by_captions and not self.trained_models:
             return []
         composites = self.composites if self.captioner.composites else []
         return ["real", *(f"cutmix-{pattern}" for pattern in composites)]
 
+    @property
+    def _prompted_by_captions(self) -> bool:
+        return not set(NEEDS_CAPTION).isdisjoint(self.synthetic.prompts)
+
     def caption_splits(self, source: str) -> list[Split]:
         """Return the splits of a source that are captioned: those that prompts are made of."""
-        if source == "real" and "caption" in self.synthetic.prompts:
+        if source == "real" and self._prompted_by_captions:
             return list(SPLITS)
         return ["train"]
 

@@ -9,7 +9,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-PromptKind = Literal["classname", "caption"]
+PromptKind = Literal["classname", "caption", "aio", "long"]
 Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]

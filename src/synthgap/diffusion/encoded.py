@@ -9,7 +9,7 @@ after the other in `tokens` (words, width), text i from `starts[i]` to `starts[i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +23,65 @@ from torch import Tensor
 from synthgap.atomic import atomic_path
 from synthgap.errors import UserError
 
+# Types of embeddings, and what safetensors calls them.
+STORED = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
 
 def write_latents(path: Path, keys: Sequence[str], mean: Tensor, std: Tensor) -> None:
     """Write the latents of a shard, (n, channels, height, width) each."""
-    _write(path, keys, {"mean": mean, "std": std})
+    tensors = {"mean": mean.contiguous(), "std": std.contiguous()}
+    with atomic_path(path) as part:
+        save_file(tensors, part, metadata={"keys": json.dumps(list(keys))})
 
 
 def write_texts(
     path: Path,
     keys: Sequence[str],
     text_of: NDArray[np.int64],
-    texts: Sequence[Tensor],
+    texts: Iterable[Tensor],
+    words: Sequence[int],
     empty: Tensor,
 ) -> None:
-    """Write the texts of a shard.
+    """Write the texts of a shard as they come: embeddings of long texts do not fit into memory.
 
     Args:
         text_of: (n,) number of each image's text, -1 for none.
-        texts: embeddings (words, width) of each.
+        texts: embeddings (words, width) of each, of the type of `empty`.
+        words: how many words each text has.
         empty: embeddings (words, width) of the empty prompt.
     """
-    starts = np.cumsum([0, *(len(text) for text in texts)])
-    tokens = torch.cat([*texts, empty[:0]])
-    tensors = {"text_of": torch.from_numpy(text_of), "starts": torch.from_numpy(starts)}
-    _write(path, keys, tensors | {"tokens": tokens, "empty": empty})
+    starts = np.cumsum([0, *words], dtype=np.int64)
+    width, kind = empty.shape[1], STORED[empty.dtype]
+    sizes = {
+        "text_of": ("I64", [len(text_of)], text_of.astype(np.int64).tobytes()),
+        "starts": ("I64", [len(starts)], starts.tobytes()),
+        "empty": (kind, list(empty.shape), _bytes(empty)),
+    }
+    header: dict[str, Any] = {"__metadata__": {"keys": json.dumps(list(keys))}}
+    end = 0
+    for name, (dtype, shape, content) in sizes.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(content)]}
+        end += len(content)
+    length = int(starts[-1]) * width * empty.element_size()
+    header["tokens"] = {
+        "dtype": kind,
+        "shape": [int(starts[-1]), width],
+        "data_offsets": [end, end + length],
+    }
+    told = json.dumps(header).encode()
+    told += b" " * (-len(told) % 8)  # tensors begin at multiples of eight bytes
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.write(len(told).to_bytes(8, "little") + told)
+        for _, _, content in sizes.values():
+            file.write(content)
+        for number, (text, count) in enumerate(zip(texts, words, strict=True)):
+            if text.shape != (count, width) or text.dtype != empty.dtype:
+                raise ValueError(f"text {number} is {tuple(text.shape)} of {text.dtype}")
+            file.write(_bytes(text))
 
 
-def _write(path: Path, keys: Sequence[str], tensors: dict[str, Tensor]) -> None:
-    with atomic_path(path) as part:
-        contents = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contents, part, metadata={"keys": json.dumps(list(keys))})
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 class _Shards:

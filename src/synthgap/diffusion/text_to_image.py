@@ -27,7 +27,7 @@ from synthgap.diffusion.autoencoder import build_autoencoder, encode, train_auto
 from synthgap.diffusion.tokenizer import make_tokenizer
 from synthgap.errors import UserError
 from synthgap.progress import Progress
-from synthgap.prompts import caption_prompt
+from synthgap.prompts import describe
 from synthgap.seeds import derive_seed
 
 TIMESTEPS = 1000  # diffusers counts the time t in [0, 1] of the flow in thousandths
@@ -246,7 +246,7 @@ def train_pipeline(
     names = manifest.table["class_name"].to_pylist()
     keys = manifest.table["key"].to_pylist()
     prompts = [
-        caption_prompt(name, captions[key]) if key in captions else name
+        describe("caption", name, captions.get(key)) or name
         for name, key in zip(names, keys, strict=True)
     ]
     tokenizer = make_tokenizer([*names, *prompts], settings["max_tokens"])

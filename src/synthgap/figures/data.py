@@ -28,6 +28,8 @@ PROBES = {
 PROMPTS = {
     "classname": "class-name prompts",
     "caption": "caption prompts",
+    "aio": "“An image of …”",
+    "long": "captions alone",
     "images": "images from elsewhere",
 }
 
