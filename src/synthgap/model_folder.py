@@ -1,6 +1,8 @@
 """A published network in a folder, as on the hub: config.json and model.safetensors."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,16 @@ from synthgap.errors import UserError
 
 if TYPE_CHECKING:  # the config reads such folders too, and does without torch
     from torch import Tensor
+
+
+def save_whole(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` fill a folder beside, which gets its name when everything is in it."""
+    unfinished = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from synthgap import devices
+from synthgap.errors import UserError
+
 # Longer than the first process takes to write a checkpoint on a slow file system.
 PATIENCE = timedelta(hours=1)
 
@@ -27,9 +30,26 @@ def group(device: str) -> Iterator[tuple[int, int]]:
         distributed.destroy_process_group()
 
 
-def local_rank() -> int:
-    """Return this process's number on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+def take_device(gpus: int | None) -> str:
+    """Return the torch device of this process; call it before anything touches CUDA.
+
+    Args:
+        gpus: of all processes here; 0 for the CPU, None for one each where there are any.
+
+    Raises:
+        UserError: fewer GPUs than processes.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here == 1 or gpus == 0 or os.environ.get("SYNTHGAP_ON_CPU") == "1":
+        return devices.take_device(gpus and 1)
+    found = torch.cuda.device_count()
+    if found == 0 and gpus is None:
+        return "cpu"
+    if found < here:
+        raise UserError(f"{here} processes need a GPU each, and torch finds {found}")
+    device = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.cuda.set_device(device)
+    return device
 
 
 def any_of(here: bool, device: str) -> bool:

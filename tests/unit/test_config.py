@@ -122,7 +122,7 @@ def test_schema_file_is_current():
         (["composites"], ["thirds"], "composites.0: input should be 'half'"),
         (["views", "low", "half_width"], 17, "views.low: 17 is beyond Nyquist, 16 here"),
         (["views", "patches", "size"], 64, "views.patches: size 64 is larger than the image, 32"),
-        (["real", "image_size"], 36, "trained_models.flow: 4 levels"),
+        (["real", "image_size"], 36, "trained_models.flow: its autoencoder and patch_size need"),
         (["results"], "my results", "results: string should match pattern"),
         (
             ["studies", "distinguish", "images_per_class", "val"],

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from diffusers import DiffusionPipeline, PixArtAlphaPipeline
+from PIL import Image
 
 from generator_options import generator_options
 from synthgap.config import TrainedModel
+from synthgap.config.text_to_image import DiTDenoiser, TrainedAutoencoder, UntrainedTextEncoder
 from synthgap.data.captions import CAPTION_SCHEMA
 from synthgap.data.shards import Sample, ShardWriter, gather, read_rows
 from synthgap.diffusion.tokenizer import make_tokenizer
@@ -24,9 +27,11 @@ from synthgap.generators.pipeline import TextToImage
 from synthgap.prompts import make_prompts
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+AUTOENCODER = TrainedAutoencoder(channels=[8, 8], latent_channels=2, steps=6)
+TEXT_ENCODER = UntrainedTextEncoder(width=16, layers=1, max_tokens=12)
 SMALL = TrainedModel(
-    autoencoder_channels=[8, 8], latent_channels=2, autoencoder_steps=6, width=32, layers=1,
-    text_width=16, text_layers=1, steps=12, batch_size=4, max_tokens=12,
+    denoiser=DiTDenoiser(width=32, layers=1, heads=2, text_heads=2, text_layers=1),
+    steps=12, batch_size=4, sheet_every=6,
 )  # fmt: skip
 OPTIONS = generator_options(
     steps=2, guidance_scale=2.0, image_size=16, batch_size=2,
@@ -46,17 +51,50 @@ def real(tmp_path_factory):
         for sample in samples:
             shard.add(sample, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     gather([shard.tar], folder / "manifest.parquet")
-    captions = [{"key": s.key, "caption": "a thin stroke", "status": "ok"} for s in samples]
+    captions = [
+        {"key": s.key, "class_name": s.class_name, "caption": "a thin stroke", "status": "ok"}
+        for s in samples
+    ]
     pq.write_table(pa.Table.from_pylist(captions, CAPTION_SCHEMA), folder / "captions.parquet")
+    run("build_text_encoder", captions=folder / "captions.parquet",
+        encoder=TEXT_ENCODER.model_dump_json(), folder=folder / "text")  # fmt: skip
+    subprocess.run(autoencoder_command(folder, folder / "scratch", folder / "vae"), check=True)
+    run("encode_latents", images=shard.tar, autoencoder=folder / "vae", threads=1, gpus=0,
+        latents=folder / "latents.safetensors")  # fmt: skip
+    for kind in SMALL.captions:
+        run("encode_texts", images=shard.tar, captions=folder / "captions.parquet", kind=kind,
+            text_encoder=folder / "text", max_tokens=12, dtype="float32", threads=1, gpus=0,
+            texts=folder / f"{kind}.safetensors")  # fmt: skip
     return folder
 
 
+def run(command, **options):
+    """Call a command in this process, with as many threads as it has."""
+    command = import_module(command)
+    given = [x for name, value in options.items() for x in (f"--{name.replace('_', '-')}", value)]
+    threads = torch.get_num_threads()
+    command.main(command.options().parse_args(list(map(str, given))))
+    torch.set_num_threads(threads)
+
+
+def autoencoder_command(real, scratch, folder):
+    return [
+        sys.executable, SCRIPTS / "train_autoencoder.py",
+        "--manifest", real / "manifest.parquet", "--autoencoder", AUTOENCODER.model_dump_json(),
+        "--checkpoint-seconds", "0", "--scratch", scratch, "--folder", folder,
+    ]  # fmt: skip
+
+
 def train_command(real, scratch, pipeline):
+    texts = [x for kind in SMALL.captions for x in ("--texts", real / f"{kind}.safetensors")]
     return [
         sys.executable, SCRIPTS / "train_generator.py",
-        "--manifest", real / "manifest.parquet", "--captions", real / "captions.parquet",
-        "--model", SMALL.model_dump_json(), "--checkpoint-seconds", "0",
-        "--scratch", scratch, "--pipeline", pipeline,
+        "--latents", real / "latents.safetensors", *texts,
+        "--autoencoder", real / "vae", "--text-encoder", real / "text",
+        "--model", json.dumps(SMALL.options()), "--threads", "1", "--gpus", "0",
+        "--checkpoint-seconds", "0", "--scratch", scratch, "--pipeline", pipeline,
+        "--history", pipeline.with_name("history.parquet"),
+        "--sheets", pipeline.with_name("sheets"),
     ]  # fmt: skip
 
 
@@ -70,6 +108,14 @@ def kill_when(command, happened):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+
+
+def same_files(one, other):
+    return (
+        one.read_bytes() == other.read_bytes()
+        if one.is_file()
+        else contents(one) == contents(other)
+    )
 
 
 def contents(folder):
@@ -87,11 +133,32 @@ def pipeline(real, tmp_path_factory):
 
 def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
     command = train_command(real, tmp_path / "scratch", tmp_path / "flow")
-    kill_when(command, lambda: any((tmp_path / "scratch").glob("*/flow/checkpoint.pt")))
+    kill_when(command, lambda: any((tmp_path / "scratch").glob("*/checkpoint.pt")))
     assert not (tmp_path / "flow").exists()
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "going on after" in result.stderr
     assert contents(tmp_path / "flow") == contents(pipeline)
+    for name in ("sheets", "history.parquet"):
+        assert same_files(tmp_path / name, pipeline.with_name(name))
+
+
+def test_killed_autoencoder_goes_on_to_the_same_weights(real, tmp_path):
+    command = autoencoder_command(real, tmp_path / "scratch", tmp_path / "vae")
+    kill_when(command, lambda: any((tmp_path / "scratch").glob("*/checkpoint.pt")))
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(tmp_path / "vae") == contents(real / "vae")
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_sheets_and_history_tell_how_it_learnt(pipeline):
+    sheets = sorted(pipeline.with_name("sheets").iterdir())
+    assert [sheet.name for sheet in sheets] == ["step-00000006.png", "step-00000012.png"]
+    with Image.open(sheets[-1]) as sheet:
+        # Eight images, and samples at two guidance scales.
+        assert sheet.size == (8 * 16, 3 * 16)
+    history = pq.read_table(pipeline.with_name("history.parquet")).to_pylist()
+    assert [row["step"] for row in history] == [12]
+    assert 0 < history[0]["loss"] < 3
 
 
 def test_saved_pipeline_is_a_stock_one(pipeline):

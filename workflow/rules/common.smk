@@ -12,7 +12,7 @@ from synthgap.config.site import load_site, scratch_folder
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
-from synthgap.prompts import NEEDS_CAPTION
+from synthgap.prompts import KINDS, NEEDS_CAPTION
 
 try:
     SITE = load_site(Path(workflow.basedir, "config", "site.yaml"), config.pop("site", None))
@@ -106,6 +106,10 @@ wildcard_constraints:
     distribution=any_of(CONFIG.distributions) or "-",
     scorer=any_of(CONFIG.scorers) or "-",
     trained=any_of(CONFIG.trained_models) or "-",
+    autoencoder=any_of(CONFIG.autoencoders),
+    textencoder=any_of(CONFIG.text_encoders),
+    learnt=any_of(["real", *COMPOSITES]),
+    kind=any_of(KINDS),
     figure=any_of(FIGURES),
     seed=r"\d+",
     shard=r"\d{5}",
@@ -138,6 +142,39 @@ def all_captions():
         for split in CONFIG.caption_splits(source)
         for table in captions(source, split)
     ]
+
+
+def part_folder(section, name):
+    """The folder of an autoencoder or text encoder: made here, or got from elsewhere."""
+    part = getattr(CONFIG, section)[name]
+    return f"{RESULTS}/{section}/{name}" if part.made_here else model_folder(part)
+
+
+def part_files(part):
+    return [] if part.made_here else model_files(part)
+
+
+def learnt_from(w):
+    """The latents and texts that a text-to-image model is trained on, by the option they are for."""
+    model = CONFIG.trained_models[w.trained]
+    files = {}
+    for role, source in model.learns_from.items():
+        stems = [Path(tar).stem for tar in shards(source, "train")]
+        latents = f"{RESULTS}/latents/{model.autoencoder}/{source}"
+        files[f"{role}latents"] = [f"{latents}/{stem}.safetensors" for stem in stems]
+        for kind in model.kinds_of(source):
+            texts = f"{RESULTS}/texts/{model.text_encoder}/{kind}/{source}"
+            files[f"{role}texts_of_{kind}"] = [f"{texts}/{stem}.safetensors" for stem in stems]
+    return files
+
+
+def learnt_options(w, input):
+    """The same as options of `train_generator`."""
+    found = []
+    for name in learnt_from(w):
+        option = name.partition("_of_")[0].replace("_", "-")
+        found.append(f"--{option} {' '.join(input[name])}")
+    return " ".join(found)
 
 
 def generator_of(source):

@@ -1,38 +1,12 @@
-# Text-to-image models: trained here or downloaded where the config says so, and called.
-
-
-rule train_generator:
-    input:
-        manifest=manifest("real", "train"),
-        captions=captions(),
-    output:
-        pipeline=directory(f"{RESULTS}/models/{{trained}}"),
-    log:
-        f"{RESULTS}/logs/train_generator/{{trained}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train_generator/{{trained}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: trained_threads
-    resources:
-        **needs(mem_mb=4000, minutes=240, cpus=trained_threads),
-    params:
-        model=lambda w: as_json(CONFIG.trained_models[w.trained]),
-        code=code_digest("train_generator"),
-    shell:
-        "python $SYNTHGAP_SCRIPTS/train_generator.py --manifest {input.manifest}"
-        " --captions {input.captions} --model {params.model:q}"
-        " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"
-        " --scratch $SYNTHGAP_SCRATCH/train_generator/{wildcards.trained}"
-        " --pipeline {output.pipeline} --log {log}"
+# Text-to-image models: downloaded where the config says so, and called.
 
 
 # Once, as thousands of jobs have the same.
 PIPELINES = {name: pipeline_of(name) for name in CONFIG.generators}
 PIPELINE_FILES = {name: pipeline_files(name) for name in CONFIG.generators}
 GENERATION_CODE = {
-    False: code_digest("generate_images"),
-    True: code_digest("generate_images", "synthgap.diffusion.realism"),
+    name: code_digest("generate_images", *CONFIG.generation_modules(name))
+    for name in CONFIG.generators
 }
 GENERATOR_OPTIONS = {name: as_json(CONFIG.generator_options(name)) for name in CONFIG.generators}
 
@@ -165,7 +139,7 @@ rule generate_images:
         shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
         realism=lambda w, input: f"--realism {input.realism}" if input.realism else "",
         threads=generator_threads,
-        code=lambda w: GENERATION_CODE[w.synthetic in CONFIG.guided],
+        code=lambda w: GENERATION_CODE[CONFIG.sources[w.synthetic][0]],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
         " --pipeline {input.pipeline} --generator {params.generator:q} {params.realism}"

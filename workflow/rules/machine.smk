@@ -46,6 +46,40 @@ def trained_threads(w):
     return CONFIG.trained_models[w.trained].threads
 
 
+def trained_cpus(w):
+    return CONFIG.trained_models[w.trained].processes * trained_threads(w)
+
+
+def trained_gpus(w):
+    return CONFIG.trained_models[w.trained].processes
+
+
+def trained_mb(w):
+    return memory.trained_mb(CONFIG, w.trained)
+
+
+def launcher(w):
+    """How a training's processes are started: by torch's launcher where there are several."""
+    count = CONFIG.trained_models[w.trained].processes
+    several = f"python -m torch.distributed.run --standalone --nproc-per-node={count}"
+    return "python" if count == 1 else several
+
+
+def autoencoder_threads(w):
+    return CONFIG.autoencoders[w.autoencoder].threads
+
+
+def text_encoder_threads(w):
+    return CONFIG.text_encoders[w.textencoder].threads
+
+
+def text_options(w):
+    encoder = CONFIG.text_encoders[w.textencoder]
+    settings = {"max-tokens": encoder.max_tokens, "dtype": encoder.dtype}
+    settings["batch-size"] = encoder.batch_size
+    return " ".join(f"--{name} {value}" for name, value in settings.items())
+
+
 def depth_threads(w):
     return CONFIG.depth_views[w.depth].threads
 

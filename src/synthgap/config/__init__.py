@@ -33,10 +33,17 @@ from synthgap.config.sections import (
     Section,
     Split,
     Synthetic,
-    TrainedModel,
 )
 from synthgap.config.studies import MIXINGS, Mixing, Probe, Studies
+from synthgap.config.text_to_image import (
+    Autoencoder,
+    TextEncoder,
+    TrainedAutoencoder,
+    TrainedModel,
+    UntrainedTextEncoder,
+)
 from synthgap.config.views import DepthView, View
+from synthgap.diffusion import DENOISER_MODULES
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
 from synthgap.prompts import NEEDS_CAPTION
@@ -82,6 +89,8 @@ class Config(Section):
     downloads: FolderName | None = Field(
         None, description="folder of models from a hub; `models/hub` in `results` by default"
     )
+    autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
+    text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
     trained_models: dict[Name, TrainedModel] = {}
     generators: dict[Name, Generator] = {}
     image_sets: dict[Name, ImageSet] = {}
@@ -246,6 +255,9 @@ class Config(Section):
         found += [view.hub_model for view in self.depth_views.values()]
         if self.captioned:
             found.append(self.captioner.hub_model)
+        for model in self.trained_models.values():
+            found.append(self.autoencoders[model.autoencoder].hub_model)
+            found.append(self.text_encoders[model.text_encoder].hub_model)
         found += [encoder.hub_model for encoder in self.used_encoders.values()]
         found += [model for scorer in self.scorers.values() for model in scorer.hub_models.values()]
         starts = [one.weights for one in self.used_classifiers.values()]
@@ -307,14 +319,23 @@ class Config(Section):
             options["realism"] = realism.scale
         trained = self.generators[name].trained
         if trained is not None:
+            text_encoder = self.trained_models[trained].text_encoder
             # The PixArt pipeline's defaults are for large images and web captions.
             options["arguments"] = {
-                "max_sequence_length": self.trained_models[trained].max_tokens,
+                "max_sequence_length": self.text_encoders[text_encoder].max_tokens,
                 "use_resolution_binning": False,
                 "clean_caption": False,
                 **options["arguments"],
             }
         return options
+
+    def generation_modules(self, name: str) -> list[str]:
+        """Return the modules that shape a generator's images and are found by their names."""
+        generator = self.generators[name]
+        found = ["synthgap.diffusion.realism"] if generator.realism else []
+        if generator.trained is not None:
+            found.append(DENOISER_MODULES[self.trained_models[generator.trained].denoiser.kind])
+        return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -37,6 +37,19 @@ def _check_references(config: "Config") -> None:
             raise ValueError(
                 f"generators.{name}.class_labels: {len(labels)} numbers for {classes} classes"
             )
+    for name, model in config.trained_models.items():
+        where = f"trained_models.{name}"
+        _refer(f"{where}.autoencoder", model.autoencoder, config.autoencoders)
+        _refer(f"{where}.text_encoder", model.text_encoder, config.text_encoders)
+        if model.composites:
+            pattern = model.composites.pattern
+            if pattern not in config.composites:
+                raise ValueError(f"{where}.composites.pattern: add {pattern} to `composites`")
+            if not config.captioner.composites:
+                raise ValueError(
+                    f"{where}.composites: they are learnt by their captions; set "
+                    "captioner.composites to true"
+                )
     uses: dict[str, Probe | Mixing] = {
         f"studies.transfer.probes.{name}": probe for name, probe in config.transfer_probes.items()
     }
@@ -164,11 +177,11 @@ def _check_sizes(config: "Config") -> None:
     for name, view in config.views.items():
         check_view(name, view, side)
     for name, model in config.trained_models.items():
-        shrink = 2 ** (len(model.autoencoder_channels) - 1)
-        if side % shrink:
+        shrinks = config.autoencoders[model.autoencoder].shrinks * model.denoiser.patch_size
+        if side % shrinks:
             raise ValueError(
-                f"trained_models.{name}: {len(model.autoencoder_channels)} levels of "
-                f"autoencoder_channels need real.image_size to be a multiple of {shrink}"
+                f"trained_models.{name}: its autoencoder and patch_size need real.image_size to be "
+                f"a multiple of {shrinks}"
             )
 
 

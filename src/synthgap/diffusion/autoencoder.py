@@ -1,11 +1,13 @@
 """A small variational autoencoder: images to the latents that the diffusion model learns."""
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from numpy.typing import NDArray
 
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
+from synthgap.diffusion.encoding import to_tensor
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
 
@@ -31,7 +33,7 @@ def build_autoencoder(image_size: int, channels: list[int], latent_channels: int
 
 def train_autoencoder(
     vae: AutoencoderKL,
-    images: Tensor,
+    images: NDArray[np.uint8],
     *,
     steps: int,
     batch_size: int,
@@ -42,7 +44,7 @@ def train_autoencoder(
     """Train in place by squared error and a small KL term, then set the latents' scale to 1.
 
     Args:
-        images: float32 (n, 3, height, width) in [-1, 1].
+        images: (n, height, width, 3).
     """
     optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
@@ -57,7 +59,8 @@ def train_autoencoder(
         for step in range(first, steps):
             # All chance of a step comes from its number, so a resumed run repeats it exactly.
             rng = torch.Generator().manual_seed(derive_seed(seed, "autoencoder", step))
-            batch = images[torch.randint(len(images), (batch_size,), generator=rng)]
+            chosen = torch.randint(len(images), (batch_size,), generator=rng)
+            batch = to_tensor(images[chosen.numpy()])
             posterior = vae.encode(batch).latent_dist
             decoded = vae.decode(posterior.sample(generator=rng)).sample
             error = (decoded - batch).square().mean()
@@ -77,13 +80,15 @@ def train_autoencoder(
                     }
                 )
     vae.eval()
-    scale = encode(vae, images, batch_size=64).std().item()
-    vae.register_to_config(scaling_factor=vae.config.scaling_factor / scale)
+    vae.register_to_config(scaling_factor=1 / _deviation(vae, images))
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, images: Tensor, batch_size: int) -> Tensor:
-    """Return scaled latents (the posterior's mean) of images (n, 3, height, width) in [-1, 1]."""
-    parts = torch.split(images, batch_size)
-    latents: Tensor = torch.cat([vae.encode(part).latent_dist.mean for part in parts])
-    return latents * float(vae.config.scaling_factor)
+def _deviation(vae: AutoencoderKL, images: NDArray[np.uint8], batch_size: int = 64) -> float:
+    """Return the standard deviation of all values of latents drawn for the images."""
+    starts = range(0, len(images), batch_size)
+    parts = (to_tensor(images[start : start + batch_size]) for start in starts)
+    found = [vae.encode(part).latent_dist for part in parts]
+    between = torch.cat([posterior.mean for posterior in found]).var()
+    within = torch.cat([posterior.var for posterior in found]).mean()
+    return (between + within).sqrt().item()

@@ -2,27 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5EncoderModel
 
 from synthgap.errors import UserError
+
+if TYPE_CHECKING:  # each takes seconds to import, and no job needs both
+    from diffusers import AutoencoderKL
+    from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 # What a broken or foreign folder makes diffusers and transformers raise.
 REFUSALS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
 
 
-def load_autoencoder(folder: Path, device: str) -> AutoencoderKL:
+def load_autoencoder(folder: Path, device: str) -> "AutoencoderKL":
     """Return the autoencoder that a folder holds, itself or as a pipeline's `vae`.
 
     Raises:
         UserError: it holds none, or not as safetensors.
     """
+    from diffusers import AutoencoderKL
+
     part = folder / "vae" if (folder / "vae").is_dir() else folder
     try:
         vae = AutoencoderKL.from_pretrained(part, use_safetensors=True, local_files_only=True)
@@ -33,12 +37,15 @@ def load_autoencoder(folder: Path, device: str) -> AutoencoderKL:
 
 def load_text_encoder(
     folder: Path, device: str, dtype: torch.dtype
-) -> tuple[PreTrainedTokenizerBase, T5EncoderModel]:
+) -> "tuple[PreTrainedTokenizerBase, T5EncoderModel]":
     """Return tokenizer and T5 encoder that a folder holds, itself or as a pipeline's parts.
 
     Raises:
         UserError: it holds none, or not as safetensors.
     """
+    from transformers import AutoTokenizer, T5EncoderModel, utils
+
+    utils.logging.disable_progress_bar()  # the log has what it says
     parts = [folder, folder]
     if (folder / "text_encoder").is_dir():
         parts = [folder / "tokenizer", folder / "text_encoder"]
@@ -52,8 +59,15 @@ def load_text_encoder(
     return tokenizer, encoder.to(device).eval()
 
 
+def to_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Turn uint8 (n, height, width, 3) into float32 (n, 3, height, width) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 @torch.inference_mode()
-def posterior(vae: AutoencoderKL, images: NDArray[np.uint8], device: str) -> tuple[Tensor, Tensor]:
+def posterior(
+    vae: "AutoencoderKL", images: NDArray[np.uint8], device: str
+) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of images' latents, float32 on the CPU, not scaled.
 
     Args:
@@ -72,13 +86,12 @@ def posterior(vae: AutoencoderKL, images: NDArray[np.uint8], device: str) -> tup
             f"images of {width} x {height} pixels: the autoencoder halves sides "
             f"{len(vae.config.block_out_channels) - 1} times and needs multiples of {shrinks}"
         )
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
-    found = vae.encode(pixels.to(next(vae.parameters()).dtype)).latent_dist
+    found = vae.encode(to_tensor(images).to(device)).latent_dist
     return found.mean.float().cpu(), found.std.float().cpu()
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], most: int
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], most: int
 ) -> list[list[int]]:
     """Return the tokens of texts as `PixArtAlphaPipeline` makes them, `most` at most, unpadded."""
     plain = [text.lower().strip() for text in texts]
@@ -88,7 +101,7 @@ def tokenize(
 
 @torch.inference_mode()
 def embed(
-    encoder: T5EncoderModel, texts: Sequence[Sequence[int]], batch_size: int
+    encoder: "T5EncoderModel", texts: Sequence[Sequence[int]], batch_size: int
 ) -> Iterator[Tensor]:
     """Yield the encoder's last states (words, width) of each text's tokens, on the CPU."""
     for start in range(0, len(texts), batch_size):

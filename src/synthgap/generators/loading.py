@@ -1,7 +1,9 @@
 """Load a diffusers pipeline folder, check it against a generator's options, put it on a device."""
 
+import importlib
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 import transformers
 
 from synthgap.devices import is_too_large
+from synthgap.diffusion import DENOISER_MODULES
 from synthgap.errors import UserError, suggest
 
 ADVICE = "set `offload: model` (or `sequential`) for this generator, or take a larger device"
@@ -31,7 +34,9 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
             f"{folder} is no diffusers pipeline: it has no model_index.json; give the folder that "
             "`save_pretrained` wrote, or a hub id"
         )
-    name = json.loads(index.read_text()).get("_class_name")
+    parts = json.loads(index.read_text())
+    _import_own(parts)
+    name = parts.get("_class_name")
     if isinstance(name, str) and not hasattr(diffusers, name):
         raise UserError(
             f"{folder}: diffusers {diffusers.__version__} has no {name}; a newer one may have"
@@ -65,6 +70,13 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
     if getattr(pipeline, "watermark", None) is not None:
         pipeline.watermark = None
     return pipeline
+
+
+def _import_own(parts: Mapping[str, Any]) -> None:
+    """Import the denoisers of this library that a pipeline names: diffusers does not by itself."""
+    for part in parts.values():
+        if isinstance(part, list) and part[0] in DENOISER_MODULES.values():
+            importlib.import_module(part[0])
 
 
 def denoiser_of(pipeline: Any) -> Any:

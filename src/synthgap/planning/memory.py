@@ -19,6 +19,13 @@ def generator_mb(config: Config, name: str) -> int:
     return UNKNOWN_MB
 
 
+def trained_mb(config: Config, name: str) -> int:
+    """Return MB of main memory for training: the text encoder goes into the pipeline at the end."""
+    encoder = config.text_encoders[config.trained_models[name].text_encoder]
+    room = 1000 if encoder.made_here else UNKNOWN_MB
+    return config.trained_models[name].processes * BASE_MB + room
+
+
 def captioner_mb(config: Config) -> int:
     """Return MB of main memory for captioning: a model's weights pass through it."""
     captioner = config.captioner

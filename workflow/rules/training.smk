@@ -1,0 +1,146 @@
+# Text-to-image models that are trained here: images and texts are encoded once, for all models.
+
+
+AUTOENCODERS = {name: part_folder("autoencoders", name) for name in CONFIG.autoencoders}
+TEXT_ENCODERS = {name: part_folder("text_encoders", name) for name in CONFIG.text_encoders}
+
+
+rule train_autoencoder:
+    input:
+        manifest=manifest("real", "train"),
+    output:
+        folder=directory(f"{RESULTS}/autoencoders/{{autoencoder}}"),
+    log:
+        f"{RESULTS}/logs/train_autoencoder/{{autoencoder}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: autoencoder_threads
+    resources:
+        **needs(mem_mb=4000, minutes=240, cpus=autoencoder_threads),
+    params:
+        autoencoder=lambda w: as_json(CONFIG.autoencoders[w.autoencoder]),
+        code=code_digest("train_autoencoder"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/train_autoencoder.py --manifest {input.manifest}"
+        " --autoencoder {params.autoencoder:q}"
+        " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"
+        " --scratch $SYNTHGAP_SCRATCH/train_autoencoder/{wildcards.autoencoder}"
+        " --folder {output.folder} --log {log}"
+
+
+rule build_text_encoder:
+    input:
+        captions=[table for source in CAPTIONED for table in captions(source)],
+    output:
+        folder=directory(f"{RESULTS}/text_encoders/{{textencoder}}"),
+    log:
+        f"{RESULTS}/logs/build_text_encoder/{{textencoder}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/build_text_encoder/{{textencoder}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=4000, minutes=30),
+    params:
+        encoder=lambda w: as_json(CONFIG.text_encoders[w.textencoder]),
+        code=code_digest("build_text_encoder"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/build_text_encoder.py --captions {input.captions}"
+        " --encoder {params.encoder:q} --folder {output.folder} --log {log}"
+
+
+rule encode_latents:
+    input:
+        images=f"{RESULTS}/images/{{learnt}}/train/rgb/{{shard}}.tar",
+        folder=lambda w: AUTOENCODERS[w.autoencoder],
+        files=lambda w: part_files(CONFIG.autoencoders[w.autoencoder]),
+    output:
+        latents=f"{RESULTS}/latents/{{autoencoder}}/{{learnt}}/{{shard}}.safetensors",
+        facts=f"{RESULTS}/latents/{{autoencoder}}/{{learnt}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/encode_latents/{{autoencoder}}/{{learnt}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/encode_latents/{{autoencoder}}/{{learnt}}/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: autoencoder_threads
+    resources:
+        **needs(mem_mb=8000, minutes=60, gpu=1, cpus=autoencoder_threads),
+    params:
+        batch_size=lambda w: CONFIG.autoencoders[w.autoencoder].batch_size,
+        threads=autoencoder_threads,
+        code=code_digest("encode_latents"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/encode_latents.py --images {input.images}"
+        " --autoencoder {input.folder} --batch-size {params.batch_size}"
+        " --threads {params.threads} --gpus {resources.gpu} --latents {output.latents} --log {log}"
+
+
+rule encode_texts:
+    input:
+        images=f"{RESULTS}/images/{{learnt}}/train/rgb/{{shard}}.tar",
+        captions=lambda w: (
+            f"{RESULTS}/captions/{w.learnt}/train/{w.shard}.parquet"
+            if w.kind in NEEDS_CAPTION
+            else []
+        ),
+        folder=lambda w: TEXT_ENCODERS[w.textencoder],
+        files=lambda w: part_files(CONFIG.text_encoders[w.textencoder]),
+    output:
+        texts=f"{RESULTS}/texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.safetensors",
+        facts=f"{RESULTS}/texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.json",
+    log:
+        f"{RESULTS}/logs/encode_texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/encode_texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: text_encoder_threads
+    resources:
+        **needs(mem_mb=16000, minutes=120, gpu=1, cpus=text_encoder_threads),
+    params:
+        captions=lambda w, input: f"--captions {input.captions}" if input.captions else "",
+        settings=text_options,
+        threads=text_encoder_threads,
+        code=code_digest("encode_texts"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/encode_texts.py --images {input.images} {params.captions}"
+        " --kind {wildcards.kind} --text-encoder {input.folder} {params.settings}"
+        " --threads {params.threads} --gpus {resources.gpu} --texts {output.texts} --log {log}"
+
+
+# Several processes share each batch, each with a GPU of its own: torch's launcher starts them.
+rule train_generator:
+    input:
+        unpack(learnt_from),
+        autoencoder=lambda w: AUTOENCODERS[CONFIG.trained_models[w.trained].autoencoder],
+        text_encoder=lambda w: TEXT_ENCODERS[CONFIG.trained_models[w.trained].text_encoder],
+    output:
+        pipeline=directory(f"{RESULTS}/models/{{trained}}"),
+        history=f"{RESULTS}/models/{{trained}}.history.parquet",
+        sheets=directory(f"{RESULTS}/models/{{trained}}.sheets"),
+    log:
+        f"{RESULTS}/logs/train_generator/{{trained}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_generator/{{trained}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: trained_cpus
+    resources:
+        **needs(mem_mb=trained_mb, minutes=1440, gpu=trained_gpus, cpus=trained_cpus),
+    params:
+        launch=launcher,
+        learnt=learnt_options,
+        model=lambda w: as_json(CONFIG.trained_models[w.trained].options()),
+        threads=trained_threads,
+        code=code_digest("train_generator"),
+    shell:
+        "{params.launch} $SYNTHGAP_SCRIPTS/train_generator.py {params.learnt}"
+        " --autoencoder {input.autoencoder} --text-encoder {input.text_encoder}"
+        " --model {params.model:q} --threads {params.threads} --gpus {resources.gpu}"
+        " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"
+        " --scratch $SYNTHGAP_SCRATCH/train_generator/{wildcards.trained}"
+        " --pipeline {output.pipeline} --history {output.history} --sheets {output.sheets}"
+        " --log {log}"
