@@ -71,8 +71,30 @@ class Plan:
             size, note = about.get(model.name, (None, "size unknown: no preset"))
             done = self._found("download_model", model.label).done.get("", 0)
             yield Row("download_model", model.label, 1, done, hours=0.0, gb=size, note=note)
-        for name in self.config.trained_models:
-            yield self._jobs("train_generator", name, 1)
+        yield from self._trained_models()
+
+    def _trained_models(self) -> Iterator[Row]:
+        models = self.config.trained_models.values()
+        for name in dict.fromkeys(model.autoencoder for model in models):
+            if self.config.autoencoders[name].made_here:
+                yield self._jobs("train_autoencoder", name, 1)
+            sources = {s for m in models if m.autoencoder == name for s in m.learns_from.values()}
+            shards = sum(self.config.shards_of(source)["train"] for source in sources)
+            yield self._jobs("encode_latents", name, shards)
+        for name in dict.fromkeys(model.text_encoder for model in models):
+            if self.config.text_encoders[name].made_here:
+                yield self._jobs("build_text_encoder", name, 1)
+            learnt = {
+                (source, kind)
+                for model in models
+                if model.text_encoder == name
+                for source in model.learns_from.values()
+                for kind in model.kinds_of(source)
+            }
+            shards = sum(self.config.shards_of(source)["train"] for source, _ in learnt)
+            yield self._jobs("encode_texts", name, shards)
+        for name, model in self.config.trained_models.items():
+            yield self._jobs("train_generator", name, 1, model.steps * model.batch_size)
 
     def _kind(self, view: str) -> str:
         return "rgb" if view == "rgb" else self.config.views[view].kind
