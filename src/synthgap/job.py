@@ -132,7 +132,10 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     started = time.monotonic()
     try:
         args = parser.parse_args()
-        if args.log:
+        # Of several processes that share the work (`synthgap.processes`), the first one tells.
+        if args.log and os.environ.get("RANK", "0") != "0":
+            terminal.setLevel(logging.ERROR)
+        elif args.log:
             handler = logging.FileHandler(_own(args.log))
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
@@ -140,8 +143,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
         main(args)
         for value in vars(args).values():
-            for path in value if isinstance(value, list) else [value]:
-                _log_path(path)
+            _log_path(value)
         log.info("took %.1f s", time.monotonic() - started)
     except UserError as error:
         log.error("error: %s", error)
@@ -183,7 +185,10 @@ def _own(path: Path) -> Path:
 
 
 def _log_path(path: object) -> None:
-    if isinstance(path, InputPath):
+    if isinstance(path, list):
+        for one in path:
+            _log_path(one)
+    elif isinstance(path, InputPath):
         log.info("read %s", path)
     elif isinstance(path, OutputPath) and path.suffix != ".log" and path.is_file():
         log.info("wrote %s (%d bytes)", path, path.stat().st_size)
@@ -202,8 +207,7 @@ def scratch_folder(args: argparse.Namespace, *modules: str) -> Path:
     for name, value in vars(args).items():
         if name in SHAPES_NOTHING or isinstance(value, OutputPath):
             continue
-        values = value if isinstance(value, list) else [value]
-        shaping[name] = [_state(v) if isinstance(v, InputPath) else str(v) for v in values]
+        shaping[name] = _shape(value)
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
     folder: Path = args.scratch / digest
     for other in args.scratch.glob("*") if args.scratch.exists() else ():
@@ -211,6 +215,13 @@ def scratch_folder(args: argparse.Namespace, *modules: str) -> Path:
             shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _shape(value: object) -> object:
+    """Return what of an option's value shapes a result: of files to read, their state."""
+    if isinstance(value, list):
+        return [_shape(one) for one in value]
+    return _state(value) if isinstance(value, InputPath) else str(value)
 
 
 def state_digest(folder: Path) -> str:

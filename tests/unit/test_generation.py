@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, PixArtAlphaPipeline
 from PIL import Image
+from safetensors.torch import load_file
 
 from generator_options import generator_options
 from synthgap.config import TrainedModel
@@ -140,6 +141,19 @@ def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
     assert contents(tmp_path / "flow") == contents(pipeline)
     for name in ("sheets", "history.parquet"):
         assert same_files(tmp_path / name, pipeline.with_name(name))
+
+
+def test_two_processes_train_the_same_pipeline(real, pipeline, tmp_path):
+    python, *rest = train_command(real, tmp_path / "scratch", tmp_path / "flow")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--"]
+    log = tmp_path / "train.log"
+    subprocess.run([python, *launcher, *rest, "--log", log], check=True, capture_output=True)
+    assert "took" in log.read_text()
+    weights = "transformer/diffusion_pytorch_model.safetensors"
+    one, two = (load_file(folder / weights) for folder in (pipeline, tmp_path / "flow"))
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=0.05, atol=5e-3)
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_killed_autoencoder_goes_on_to_the_same_weights(real, tmp_path):

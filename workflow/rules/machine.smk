@@ -61,7 +61,8 @@ def trained_mb(w):
 def launcher(w):
     """How a training's processes are started: by torch's launcher where there are several."""
     count = CONFIG.trained_models[w.trained].processes
-    several = f"python -m torch.distributed.run --standalone --nproc-per-node={count}"
+    # Without the dashes it would take the command's --log for one of its own options.
+    several = f"python -m torch.distributed.run --standalone --nproc-per-node={count} --"
     return "python" if count == 1 else several
 
 
