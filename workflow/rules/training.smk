@@ -1,4 +1,5 @@
 # Text-to-image models that are trained here: images and texts are encoded once, for all models.
+# All synthetic images wait for these jobs, one after the other, so they come first.
 
 
 AUTOENCODERS = {name: part_folder("autoencoders", name) for name in CONFIG.autoencoders}
@@ -14,6 +15,7 @@ rule train_autoencoder:
         f"{RESULTS}/logs/train_autoencoder/{{autoencoder}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_autoencoder/{{autoencoder}}.tsv"
+    priority: 50
     conda:
         ENVIRONMENT
     threads: autoencoder_threads
@@ -39,6 +41,7 @@ rule build_text_encoder:
         f"{RESULTS}/logs/build_text_encoder/{{textencoder}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/build_text_encoder/{{textencoder}}.tsv"
+    priority: 50
     conda:
         ENVIRONMENT
     resources:
@@ -63,6 +66,7 @@ rule encode_latents:
         f"{RESULTS}/logs/encode_latents/{{autoencoder}}/{{learnt}}/{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/encode_latents/{{autoencoder}}/{{learnt}}/{{shard}}.tsv"
+    priority: 50
     conda:
         ENVIRONMENT
     threads: autoencoder_threads
@@ -95,6 +99,7 @@ rule encode_texts:
         f"{RESULTS}/logs/encode_texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/encode_texts/{{textencoder}}/{{kind}}/{{learnt}}/{{shard}}.tsv"
+    priority: 50
     conda:
         ENVIRONMENT
     threads: text_encoder_threads
@@ -125,6 +130,7 @@ rule train_generator:
         f"{RESULTS}/logs/train_generator/{{trained}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_generator/{{trained}}.tsv"
+    priority: 50
     conda:
         ENVIRONMENT
     threads: trained_cpus
