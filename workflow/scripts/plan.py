@@ -27,6 +27,10 @@ from synthgap.prompts import sample_seed
 DOWNLOADS = {"download_file", "download_model"}
 # Which part of a benchmark file's path names the row of the plan that it belongs to.
 NAMED_BY = {
+    "train_autoencoder": 0,
+    "build_text_encoder": 0,
+    "encode_latents": 0,
+    "encode_texts": 0,
     "train_generator": 0,
     "train_classifier": 2,
     "evaluate_classifier": 2,
