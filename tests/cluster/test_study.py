@@ -21,7 +21,8 @@ def test_jobs_that_need_a_gpu_had_one_and_no_others(finished):
     with_gpu = {rule for rule, given in finished.allocations if "gres/gpu=1" in given}
     without = {rule for rule, given in finished.allocations if "gres/gpu" not in given}
     assert with_gpu == {
-        "generate_images", "train_classifier", "evaluate_classifier", "extract_features",
+        "encode_latents", "encode_texts", "train_generator", "generate_images",
+        "train_classifier", "evaluate_classifier", "extract_features",
         "measure_distribution", "measure_reference",
     }  # fmt: skip
     assert without >= {"prepare_real", "derive_view", "composite_images", "collect_metrics"}

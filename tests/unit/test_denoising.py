@@ -84,10 +84,10 @@ def test_a_resumed_training_ends_in_the_same_weights(kind, tmp_path, monkeypatch
     # Each step is saved, and the sixth never comes.
     resumed = {"checkpoint": "resumed", "every_seconds": 0.0}
     with pytest.raises(Killed):
-        trained(kind, tmp_path, **resumed, watch=killed, watch_every=1)
+        trained(kind, tmp_path, **resumed, watch=killed, watch_at={1, 2, 3, 4, 5})
     steps = []
     again, told = trained(
-        kind, tmp_path, **resumed, watch=lambda n, _: steps.append(n), watch_every=1
+        kind, tmp_path, **resumed, watch=lambda n, _: steps.append(n), watch_at={1, 2, 3, 4, 5}
     )
     assert steps == [5, 6]
     assert same(again, weights)
@@ -142,7 +142,7 @@ def test_other_weights_are_watched_than_are_trained(tmp_path):
         assert not model.training
         seen[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    watched = trained("dit-i", tmp_path, checkpoint="watched", watch=look, watch_every=2)[0]
+    watched = trained("dit-i", tmp_path, checkpoint="watched", watch=look, watch_at={2, 4})[0]
     assert list(seen) == [2, 4, 6]
     assert same(seen[6], watched)
     assert same(watched, plain)

@@ -177,6 +177,24 @@ def learnt_options(w, input):
     return " ".join(found)
 
 
+def begun_from(w):
+    """The pipeline folder that a text-to-image model begins as, if it does."""
+    start = CONFIG.trained_models[w.trained].start
+    return f"{RESULTS}/models/{start}" if start in CONFIG.trained_models else start or []
+
+
+def begun_from_files(w):
+    start = begun_from(w)
+    return files_of(start) if start and CONFIG.trained_models[w.trained].start == start else []
+
+
+def training_options(w, input):
+    """Further options of `train_generator`."""
+    steps = CONFIG.snapshots(w.trained)
+    start = f"--start {input.start} " if input.start else ""
+    return start + " ".join(["--snapshot-steps", *map(str, steps)] if steps else [])
+
+
 def generator_of(source):
     return CONFIG.generators[CONFIG.sources[source][0]]
 
@@ -189,10 +207,17 @@ def pipeline_of(name):
     """The pipeline folder that a generator's jobs read."""
     generator = CONFIG.generators[name]
     if generator.trained:
-        return f"{RESULTS}/models/{generator.trained}"
+        kept = ".snapshots" if generator.step else ""
+        return f"{RESULTS}/models/{generator.trained}{kept}"
     if generator.hub_model:
         return f"{CONFIG.downloads_folder}/{CONFIG.hub_model(name).name}"
     return generator.model
+
+
+def pipeline_part(name):
+    """Which of the pipelines in that folder it is, where there are several."""
+    step = CONFIG.generators[name].step
+    return f"/{step}" if step else ""
 
 
 def pipeline_files(name):

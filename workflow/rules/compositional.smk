@@ -63,12 +63,13 @@ rule generate_benchmark_images:
         max_failed=lambda w: CONFIG.generators[w.generator].max_failed,
     params:
         generator=benchmark_generator_options,
+        part=lambda w: PIPELINE_PARTS[w.generator],
         shards=lambda w: BENCHMARKS[w.benchmark].shards,
         threads=lambda w: CONFIG.generators[w.generator].threads,
         code=code_digest("generate_images"),
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline} --generator {params.generator:q}"
+        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed}"
         " --scratch $SYNTHGAP_SCRATCH/generate_benchmark_images/{wildcards.benchmark}/"

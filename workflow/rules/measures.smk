@@ -70,6 +70,12 @@ def distributions():
     ]
 
 
+def reference_features(w):
+    """Those of the real images that a distribution compares with."""
+    one = CONFIG.distributions[w.distribution]
+    return features(one.encoder, "real", one.split)
+
+
 def distribution_options(name):
     one = CONFIG.distributions[name]
     return (

@@ -48,7 +48,7 @@ rule extract_features:
 
 rule measure_reference:
     input:
-        real=lambda w: features(CONFIG.distributions[w.distribution].encoder, "real", "train"),
+        real=reference_features,
     output:
         reference=f"{RESULTS}/distribution/{{distribution}}/reference.safetensors",
     log:
@@ -70,12 +70,12 @@ rule measure_reference:
 
 rule measure_distribution:
     input:
-        real=lambda w: features(CONFIG.distributions[w.distribution].encoder, "real", "train"),
-        # The control: how real test images, which are no training images, come out.
+        real=reference_features,
+        # The control: how real images of another split come out.
         generated=lambda w: features(
             CONFIG.distributions[w.distribution].encoder,
             w.source,
-            "test" if w.source == "real" else "train",
+            CONFIG.distributions[w.distribution].split_of(w.source),
         ),
         reference=rules.measure_reference.output.reference,
     output:
@@ -91,7 +91,7 @@ rule measure_distribution:
         **needs(mem_mb=6000, minutes=120, gpu=1, cpus=distribution_threads),
     params:
         options=lambda w: distribution_options(w.distribution),
-        # Real test images may be fewer; their numbers say so.
+        # Real images of another split may be fewer; their numbers say so.
         few=lambda w: (
             "--few --at-most"
             if w.source == "real"
@@ -120,7 +120,7 @@ SCORER_CODE = {
 
 rule measure_alignment:
     input:
-        images=lambda w: shards(w.synthetic, "train"),
+        images=lambda w: shards(w.synthetic, CONFIG.alignment.split),
         models=lambda w: list(SCORER_MODELS[w.scorer].values()),
         files=lambda w: SCORER_FILES[w.scorer],
     output:

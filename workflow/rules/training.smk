@@ -122,8 +122,11 @@ rule train_generator:
         unpack(learnt_from),
         autoencoder=lambda w: AUTOENCODERS[CONFIG.trained_models[w.trained].autoencoder],
         text_encoder=lambda w: TEXT_ENCODERS[CONFIG.trained_models[w.trained].text_encoder],
+        start=begun_from,
+        start_files=begun_from_files,
     output:
         pipeline=directory(f"{RESULTS}/models/{{trained}}"),
+        snapshots=directory(f"{RESULTS}/models/{{trained}}.snapshots"),
         history=f"{RESULTS}/models/{{trained}}.history.parquet",
         sheets=directory(f"{RESULTS}/models/{{trained}}.sheets"),
     log:
@@ -140,13 +143,14 @@ rule train_generator:
         launch=launcher,
         learnt=learnt_options,
         model=lambda w: as_json(CONFIG.trained_models[w.trained].options()),
+        options=training_options,
         threads=trained_threads,
         code=code_digest("train_generator"),
     shell:
         "{params.launch} $SYNTHGAP_SCRIPTS/train_generator.py {params.learnt}"
         " --autoencoder {input.autoencoder} --text-encoder {input.text_encoder}"
-        " --model {params.model:q} --threads {params.threads} --gpus {resources.gpu}"
+        " --model {params.model:q} {params.options} --threads {params.threads} --gpus {resources.gpu}"
         " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"
         " --scratch $SYNTHGAP_SCRATCH/train_generator/{wildcards.trained}"
-        " --pipeline {output.pipeline} --history {output.history} --sheets {output.sheets}"
+        " --pipeline {output.pipeline} --snapshots {output.snapshots} --history {output.history} --sheets {output.sheets}"
         " --log {log}"

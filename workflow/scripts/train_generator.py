@@ -7,6 +7,7 @@ torch's launcher (`torchrun --nproc-per-node N`), N processes share each batch.
 import argparse
 import shutil
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from synthgap.diffusion.encoding import load_autoencoder, load_text_encoder
 from synthgap.diffusion.mixture import Composites, Crops, Mixture, Source
 from synthgap.diffusion.objectives import OBJECTIVES
 from synthgap.diffusion.samples import Samples
-from synthgap.diffusion.text_to_image import assemble, build_denoiser
+from synthgap.diffusion.text_to_image import (
+    assemble,
+    build_denoiser,
+    continue_from,
+    lay_out_snapshots,
+)
 from synthgap.job import (
     command,
     count,
@@ -58,11 +64,16 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--autoencoder", type=input_path, required=True, help="its folder")
     parser.add_argument("--text-encoder", type=input_path, required=True, help="its folder")
     parser.add_argument("--model", type=json_object, required=True, help="of `trained_models`")
+    parser.add_argument("--start", type=input_path, help="pipeline folder whose denoiser goes on")
+    parser.add_argument("--snapshot-steps", type=count, nargs="*", default=[], help="to keep, too")
     parser.add_argument("--threads", type=count, required=True, help="CPU threads")
     parser.add_argument("--gpus", type=int, help="default: one a process where there are any")
     parser.add_argument("--checkpoint-seconds", type=float, required=True)
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument("--pipeline", type=output_path, required=True, help="folder to write")
+    parser.add_argument(
+        "--snapshots", type=output_path, required=True, help="folder to write: a pipeline a step"
+    )
     parser.add_argument("--history", type=output_path, required=True, help=".parquet to write")
     parser.add_argument("--sheets", type=output_path, required=True, help="folder to write")
     return parser
@@ -85,6 +96,10 @@ def main(args: argparse.Namespace) -> None:
             save_whole(
                 args.pipeline,
                 lambda folder: pipeline.save_pretrained(folder, safe_serialization=True),
+            )
+            save_whole(
+                args.snapshots,
+                lambda folder: lay_out_snapshots(args.pipeline, scratch / "snapshots", folder),
             )
             shutil.rmtree(args.scratch)
         processes.wait()
@@ -119,7 +134,8 @@ def learn(
         composites=composites,
         crops=Crops(**model["crops"]) if model["crops"] else None,
     )
-    denoiser = build_denoiser(
+    build = partial(continue_from, args.start) if args.start else build_denoiser
+    denoiser = build(
         model["denoiser"],
         latents=shape,
         text_width=images.texts[0].empty.shape[1],
@@ -129,6 +145,15 @@ def learn(
     weights = sum(parameter.numel() for parameter in denoiser.parameters())
     log.info("%s of %.1f million weights", model["denoiser"]["kind"], weights / 1e6)
     samples = Samples(images, vae, objective, device, scratch / "sheets")
+    every, last = model["sheet_every"], model["steps"]
+    sheets = {last, *range(every, last, every)} if every else {last}
+
+    def watch(step: int, denoiser: Any) -> None:
+        if step in sheets:
+            samples.draw(step, denoiser)
+        if step in args.snapshot_steps:
+            save_whole(scratch / "snapshots" / str(step), denoiser.save_pretrained)
+
     history = train(
         denoiser,
         mixture,
@@ -136,8 +161,8 @@ def learn(
         Recipe(**{name: value for name, value in model.items() if name in RECIPE}),
         Checkpoint(scratch, args.checkpoint_seconds),
         device=device,
-        watch=samples.draw,
-        watch_every=model["sheet_every"],
+        watch=watch,
+        watch_at=sheets | set(args.snapshot_steps),
     )
     return history, samples, denoiser, objective
 

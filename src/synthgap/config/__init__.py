@@ -27,6 +27,7 @@ from synthgap.config.sections import (
     SPLITS,
     Count,
     FolderName,
+    GeneratorName,
     Name,
     Pattern,
     PerSplit,
@@ -42,6 +43,7 @@ from synthgap.config.text_to_image import (
     TrainedModel,
     UntrainedTextEncoder,
 )
+from synthgap.config.training_checks import check_study
 from synthgap.config.views import DepthView, View
 from synthgap.diffusion import DENOISER_MODULES
 from synthgap.errors import UserError
@@ -92,7 +94,7 @@ class Config(Section):
     autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
     text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
     trained_models: dict[Name, TrainedModel] = {}
-    generators: dict[Name, Generator] = {}
+    generators: dict[GeneratorName, Generator] = {}
     image_sets: dict[Name, ImageSet] = {}
     synthetic: Synthetic
     composites: list[Pattern] = []
@@ -215,6 +217,8 @@ class Config(Section):
         used = {probe.classifier for probe in self.transfer_probes.values()}
         used |= {trial.classifier for trial in self.trials}
         used |= {mixing.classifier for mixing in self.mixings.values()}
+        if self.studies.text_to_image and self.studies.text_to_image.classifier:
+            used.add(self.studies.text_to_image.classifier)
         encoders = self.used_encoders.values()
         used |= {one.classifier for one in encoders if isinstance(one, ClassifierEncoder)}
         return {name: one for name, one in self.classifiers.items() if name in used}
@@ -329,6 +333,11 @@ class Config(Section):
             }
         return options
 
+    def snapshots(self, trained: str) -> list[int]:
+        """Return the steps after which a model in training is kept, besides its end."""
+        used = [one for one in self.generators.values() if one.trained == trained]
+        return sorted({one.step for one in used if one.step})
+
     def generation_modules(self, name: str) -> list[str]:
         """Return the modules that shape a generator's images and are found by their names."""
         generator = self.generators[name]
@@ -339,8 +348,23 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_study(self)
+        # A curve's generators are as good as written down: what follows knows no difference.
+        self.generators.update(self._on_curve())
         check(self)
         return self
+
+    def _on_curve(self) -> dict[str, Generator]:
+        """Return the generators that a curve needs besides: its models after fewer steps."""
+        study = self.studies.text_to_image
+        if not (study and study.curve):
+            return {}
+        trained = [name for name in study.generators if self.generators[name].trained]
+        return {
+            f"{name}@{step}": self.generators[name].model_copy(update={"step": step})
+            for name in study.curve.generators or trained
+            for step in study.curve.steps
+        }
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:

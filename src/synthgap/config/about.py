@@ -125,7 +125,7 @@ def distribution(config: Config, name: str, source: str) -> dict[str, Any]:
         "test_source": source,
         "view": config.encoders[encoder].view,
         "encoder": encoder,
-        "settings": {"distribution": name},
+        "settings": {"distribution": name, "split": config.distributions[name].split},
     }
 
 

@@ -8,6 +8,7 @@ from synthgap.config.generators import Generator
 from synthgap.config.metrics import CONVENTIONAL, LEAST_IMAGES, Distribution
 from synthgap.config.sections import SPLITS
 from synthgap.config.studies import Distinguish, Mixing, Probe
+from synthgap.config.training_checks import check_trained
 from synthgap.config.views import check_view
 from synthgap.errors import suggest
 
@@ -41,15 +42,7 @@ def _check_references(config: "Config") -> None:
         where = f"trained_models.{name}"
         _refer(f"{where}.autoencoder", model.autoencoder, config.autoencoders)
         _refer(f"{where}.text_encoder", model.text_encoder, config.text_encoders)
-        if model.composites:
-            pattern = model.composites.pattern
-            if pattern not in config.composites:
-                raise ValueError(f"{where}.composites.pattern: add {pattern} to `composites`")
-            if not config.captioner.composites:
-                raise ValueError(
-                    f"{where}.composites: they are learnt by their captions; set "
-                    "captioner.composites to true"
-                )
+    check_trained(config)
     uses: dict[str, Probe | Mixing] = {
         f"studies.transfer.probes.{name}": probe for name, probe in config.transfer_probes.items()
     }
@@ -142,7 +135,8 @@ def _check_metrics(config: "Config") -> None:
 
 def _check_distribution(config: "Config", where: str, distribution: Distribution) -> None:
     """Refuse what could not be measured once all images are made."""
-    samples, made = distribution.samples, config.synthetic.samples_per_class.train
+    samples = distribution.samples
+    made = config.synthetic.samples_per_class[distribution.split]
     if distribution.neighbours >= samples:
         raise ValueError(f"{where}: neighbours must be below samples")
     if "frechet" in distribution.metrics and samples < CONVENTIONAL and not distribution.few:
@@ -153,7 +147,7 @@ def _check_distribution(config: "Config", where: str, distribution: Distribution
     if "vendi" in distribution.metrics and made < LEAST_IMAGES:
         raise ValueError(
             f"{where}: the Vendi score needs {LEAST_IMAGES} images a class, and "
-            f"synthetic.samples_per_class has {made}"
+            f"synthetic.samples_per_class.{distribution.split} is {made}"
         )
     if (classes := config.real.known_classes) and samples > classes * made:
         raise ValueError(
@@ -176,13 +170,6 @@ def _check_sizes(config: "Config") -> None:
     side = config.real.image_size
     for name, view in config.views.items():
         check_view(name, view, side)
-    for name, model in config.trained_models.items():
-        shrinks = config.autoencoders[model.autoencoder].shrinks * model.denoiser.patch_size
-        if side % shrinks:
-            raise ValueError(
-                f"trained_models.{name}: its autoencoder and patch_size need real.image_size to be "
-                f"a multiple of {shrinks}"
-            )
 
 
 def _check_distinguish(config: "Config", study: Distinguish) -> None:

@@ -142,6 +142,9 @@ class Generator(Section):
         "authors", description="of the preset: the model card's, or those of paper A's code"
     )
     trained: Name | None = Field(None, description="a model of `trained_models`")
+    step: Count | None = Field(
+        None, description="that model as it was after so many steps; at its end if left out"
+    )
     model: FolderName | None = Field(None, description="a hub id or a diffusers pipeline folder")
     revision: Name | None = Field(None, description="the hub's commit; pins what is downloaded")
     variant: Name | None = Field(None, description="of the weight files, `fp16` say")
@@ -198,6 +201,8 @@ class Generator(Section):
                 "give exactly one of `preset`, `trained` and `model`; only `model` may join a "
                 "`preset`, as a copy of its weights"
             )
+        if self.step is not None and (self.trained is None or self.realism):
+            raise ValueError("step: only of a `trained` model, and without `realism`")
         if self.preset is None:
             if "settings" in self.model_fields_set:
                 raise ValueError("`settings` chooses among a preset's; there is none here")

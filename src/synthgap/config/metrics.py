@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from synthgap.config.scorers import Scorer
-from synthgap.config.sections import Count, Name, Section
+from synthgap.config.sections import Count, Name, Section, Split
 
 # As `synthgap.metrics` has them; known here so that a dry run tells.
 CONVENTIONAL, LEAST_IMAGES = 50_000, 20
@@ -26,10 +26,21 @@ class Distribution(Section):
     )
     neighbours: Count = Field(5, description="k of density, coverage, precision and recall")
     distance: Literal["euclidean", "cosine"] = Field("euclidean", description="of `prdc`")
+    split: Literal["train", "test"] = Field(
+        "train",
+        description="of the generated images, and of the real ones that they are compared with. "
+        "Paper B takes those of held-out captions: `test`",
+    )
     few: bool = Field(
         False, description="allow a Fréchet distance of fewer than 50 000 images; named after them"
     )
     threads: Count = Field(4, description="CPU threads; fixed, as it can move last digits")
+
+    def split_of(self, source: str) -> Split:
+        """Return the split of a source that is compared: of `real`, the control, another one."""
+        if source != "real":
+            return self.split
+        return "test" if self.split == "train" else "train"
 
 
 class Alignment(Section):
@@ -37,3 +48,4 @@ class Alignment(Section):
 
     scorers: dict[Name, Scorer] = Field(min_length=1, description="by a name of your choice")
     samples: Count | None = Field(None, description="images a source; all if left out")
+    split: Literal["train", "test"] = Field("train", description="of the images")

@@ -197,11 +197,51 @@ class Distinguish(Section):
         return self
 
 
+class Curve(Section):
+    """Metrics by how long a model was trained (paper B, figure 3)."""
+
+    steps: list[Count] = Field(
+        min_length=1, description="after which the models are looked at, besides at their end"
+    )
+    generators: list[Name] | None = Field(
+        None, min_length=1, description="of the study's; all that are trained here if left out"
+    )
+
+
+class TextToImage(Section):
+    """Paper B: what captions and augmentation make of models that are trained on one data set."""
+
+    generators: list[Name] = Field(
+        min_length=1, description="that are compared, of `generators`, in the order of the table"
+    )
+    baseline: Name | None = Field(
+        None, description="of them: what the others are compared with; the first if left out"
+    )
+    classifier: Name | None = Field(
+        None,
+        description="one of `classifiers`: trained on real images, it tells whether images show "
+        "the class that was asked for",
+    )
+    seeds: list[Seed] = Field([0], min_length=1, description="of the classifier, one training each")
+    curve: Curve | None = None
+
+    @model_validator(mode="after")
+    def _names_its_own(self) -> Self:
+        named = {"baseline": [self.baseline] if self.baseline else []}
+        named["curve.generators"] = self.curve.generators or [] if self.curve else []
+        for key, names in named.items():
+            for name in names:
+                if name not in self.generators:
+                    raise ValueError(f"{key}: {name} is not in `generators`")
+        return self
+
+
 class Studies(Section):
     """What is asked; what is left out is not done."""
 
     transfer: Transfer | None = None
     distinguish: Distinguish | None = None
+    text_to_image: TextToImage | None = None
     mixing: Mixing | None = None
     semi_supervised: Mixing | None = Field(
         None,
@@ -212,6 +252,6 @@ class Studies(Section):
 
     @model_validator(mode="after")
     def _asks(self) -> Self:
-        if self.transfer is None and self.distinguish is None:
-            raise ValueError("name `transfer`, `distinguish`, or both")
+        if not (self.transfer or self.distinguish or self.text_to_image):
+            raise ValueError("name `transfer`, `distinguish` or `text_to_image`, or several")
         return self

@@ -188,6 +188,11 @@ class TrainedModel(Section):
     autoencoder: Name = Field("small", description="one of `autoencoders`")
     text_encoder: Name = Field("small", description="one of `text_encoders`")
     denoiser: Denoiser = DiTDenoiser()
+    start: FolderName | None = Field(
+        None,
+        description="what its weights begin as: another of `trained_models`, or a pipeline folder, "
+        "which may be of another resolution or data set; random if left out",
+    )
     captions: list[PromptKind] = Field(
         ["classname", "caption"],
         min_length=1,
@@ -244,5 +249,6 @@ class TrainedModel(Section):
     def options(self) -> dict[str, Any]:
         """Return what `train_generator` needs to know."""
         return self.model_dump(
-            mode="json", exclude={"autoencoder", "text_encoder", "threads", "processes"}
+            mode="json",
+            exclude={"autoencoder", "text_encoder", "start", "threads", "processes"},
         )

@@ -105,6 +105,8 @@ class CADI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         heads: of computing.
         text_width: of the text encoder; 2048 is flan-t5-xl's.
         crop_tokens: read where a crop lies (appendix F), for training with crops.
+        base_size: side of the latents that positions are learnt at, where that is another: of a
+            model that began as one of another resolution.
     """
 
     config: Any  # what `register_to_config` keeps
@@ -131,11 +133,12 @@ class CADI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_registers: int = 16,
         layer_scale: float = 0.1,
         crop_tokens: bool = False,
+        base_size: int | None = None,
     ) -> None:
         super().__init__()
         self.patches = nn.Linear(in_channels * patch_size**2, data_width)
         self.patch_norm = nn.LayerNorm(data_width, eps=1e-6)
-        side = sample_size // patch_size
+        side = (base_size or sample_size) // patch_size
         self.positions = nn.Parameter(torch.empty(side * side, data_width))
         self.latents = nn.Parameter(torch.empty(num_latents, width))
         for learned in (self.positions, self.latents):
@@ -235,7 +238,8 @@ class CADI(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def _positions(self, height: int, across: int) -> Tensor:
         """Return the learned positions, stretched where the image has another size."""
-        side = self.config.sample_size // self.config.patch_size
+        base = self.config.base_size or self.config.sample_size
+        side = base // self.config.patch_size
         if (height, across) == (side, side):
             return self.positions
         square = self.positions.T.unflatten(-1, (side, side))[None]

@@ -1,7 +1,7 @@
 """Training of a denoiser on latents and text embeddings: paper B's, in one process or many."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +89,7 @@ def train(
     *,
     device: str = "cpu",
     watch: Callable[[int, nn.Module], None] | None = None,
-    watch_every: int | None = None,
+    watch_at: Set[int] = frozenset(),
 ) -> list[Logged]:
     """Train in place; the model ends with the moving average of its weights.
 
@@ -100,7 +100,7 @@ def train(
     Args:
         model: DiT-I, CAD-I or another of their signature.
         watch: called by the first process with the number of steps done and the averaged model,
-            each `watch_every` steps and at the end.
+            after those of `watch_at` and at the end.
 
     Returns:
         The history.
@@ -117,7 +117,7 @@ def train(
             if done % recipe.log_every == 0 or done == recipe.steps:
                 history.append(training.entry())
                 progress.update(done - progress.count, note=f"loss {history[-1].loss:.4f}")
-            seen = watch_every and done % watch_every == 0 and done < recipe.steps
+            seen = done in watch_at and done < recipe.steps
             if seen and watch is not None and training.rank == 0:
                 with training.averaged() as model_now:
                     watch(done, model_now)

@@ -75,6 +75,8 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_width: of the text encoder; 2048 is flan-t5-xl's.
         layer_scale: what each channel's factor starts from.
         crop_tokens: read where a crop lies (appendix F), for training with crops.
+        base_size: side of the latents that positions are learnt at, where that is another: of a
+            model that began as one of another resolution.
     """
 
     config: Any  # what `register_to_config` keeps
@@ -96,6 +98,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_registers: int = 16,
         layer_scale: float = 0.1,
         crop_tokens: bool = False,
+        base_size: int | None = None,
     ) -> None:
         super().__init__()
         self.patches = nn.Linear(in_channels * patch_size**2, width)
@@ -145,7 +148,7 @@ class DiTI(ModelMixin, ConfigMixin):  # type: ignore[misc]
         size = self.config.patch_size
         grid = (height // size, across // size)
         image = self.patches(to_patches(hidden_states, size))
-        base = self.config.sample_size // size
+        base = (self.config.base_size or self.config.sample_size) // size
         image = image + grid_positions(self.config.width, *grid, base).to(image)
         inside = None if crop is None else crop_mask(crop, *grid)
         text, seen = self.text(encoder_hidden_states, encoder_attention_mask, crop)

@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,8 +62,7 @@ class Samples:
         text, mask = padded(states, words)
         none, none_mask = padded([empty] * len(states), words)
         dtype = next(denoiser.parameters()).dtype
-        config: Any = denoiser.config
-        side = config.sample_size * pipeline.vae_scale_factor
+        side = self.images.latents.shape[1] * pipeline.vae_scale_factor
         latents = pipeline(
             prompt=None,
             negative_prompt=None,
