@@ -118,7 +118,10 @@ def test_a_folder_is_a_generator_like_any_other(tmp_path):
     pipeline.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["sigma_data"] == 0.6
     again = EDMPipeline.from_pretrained(tmp_path)
-    torch.testing.assert_close(images(again, [1], [7]), images(pipeline, [1], [7]))
+    # Weights that are mapped from a file lie otherwise in memory, which moves last digits.
+    torch.testing.assert_close(
+        images(again, [1], [7]), images(pipeline, [1], [7]), atol=1e-4, rtol=0
+    )
 
     options = generator_options(
         image_size=8, guidance_scale=None, steps=3, class_labels="order", arguments={}

@@ -9,7 +9,7 @@ import torch
 
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
-from synthgap.diffusion.edm.batches import Batches, Part
+from synthgap.diffusion.edm.batches import Batches, Labelled
 from synthgap.diffusion.edm.network import EDMUNet
 from synthgap.diffusion.edm.pipeline import EDMPipeline
 from synthgap.diffusion.edm.preconditioning import Preconditioning
@@ -22,16 +22,13 @@ RECIPE = Recipe(
 )
 
 
-def part(count: int, shade: int, source: int, seed: int = 0) -> Part:
-    """Images of about one shade."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(shade - 20, shade + 20, (count, SIDE, SIDE, 3)).astype(np.uint8)
-    return Part(images, np.arange(count) % 2, source)
-
-
 def batches(size: int = 8, augmentation: float = 0.0) -> Batches:
-    parts = [part(6, 60, 0), part(15, 190, 1)]
-    return Batches(parts, Preconditioning(), size=size, augmentation=augmentation, seed=3)
+    """Six dark real images and 15 bright synthetic ones."""
+    rng = np.random.default_rng(0)
+    shades = np.repeat([60, 190], [6, 15])[:, None, None, None]
+    images = (shades + rng.integers(-20, 20, (21, SIDE, SIDE, 3))).astype(np.uint8)
+    data = Labelled(images, np.repeat([0, 1], [6, 15]), np.arange(21) % 3)
+    return Batches(data, Preconditioning(), size=size, augmentation=augmentation, seed=3)
 
 
 def network(sources: int = 2, dropout: float = 0.1) -> EDMUNet:
@@ -117,17 +114,18 @@ def test_batches_hold_each_image_once_an_epoch_with_its_own_labels():
     bright = batch.clean.mean((1, 2, 3)) > 0
     assert torch.equal(bright, batch.source == 1)
     rows = of.epochs.step(1, 7)
-    assert batch.label.tolist() == [int(row if row < 6 else row - 6) % 2 for row in rows]
+    assert batch.label.tolist() == (rows % 3).tolist()
     assert -1 <= batch.clean.min() < batch.clean.max() <= 1
     for one, other in zip(batch, batches(size=7).batch(1), strict=True):
         assert torch.equal(one, other)
     assert not torch.equal(batch.noise, of.batch(2).noise)
 
 
-def test_images_of_two_sizes_are_refused():
-    small = Part(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), 1)
-    with pytest.raises(UserError, match="images must be squares of one size"):
-        Batches([part(3, 60, 0), small], Preconditioning(), size=2, augmentation=0, seed=0)
+def test_images_that_are_no_squares_are_refused():
+    none = np.zeros(2, np.int64)
+    data = Labelled(np.zeros((2, 4, 6, 3), np.uint8), none, none)
+    with pytest.raises(UserError, match="images must be squares, not"):
+        Batches(data, Preconditioning(), size=2, augmentation=0, seed=0)
 
 
 def test_old_weights_count_half_after_a_half_life():

@@ -77,7 +77,13 @@ FIGURES = [
 HUB_MODELS = CONFIG.hub_models
 WEIGHT_FILES = CONFIG.weight_files
 DOWNLOADED_FILES = f"{CONFIG.downloads_folder}/files"
-SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
+# Not the models of study D, which have a sheet of their own, of their training images.
+SHOWN_SOURCES = [source for source in CONFIG.sources if source not in CONFIG.casd_models]
+SHEETS = [
+    *(["sources"] if SHOWN_SOURCES else []),
+    *(["views"] if CONFIG.views else []),
+    *(["composites"] if COMPOSITES else []),
+]
 SHEET = f"{RESULTS}/figures/contact-{{sheet}}.png"
 
 
@@ -106,6 +112,7 @@ wildcard_constraints:
     distribution=any_of(CONFIG.distributions) or "-",
     scorer=any_of(CONFIG.scorers) or "-",
     trained=any_of(CONFIG.trained_models) or "-",
+    edm=any_of(CONFIG.edm_models) or "-",
     autoencoder=any_of(CONFIG.autoencoders),
     textencoder=any_of(CONFIG.text_encoders),
     learnt=any_of(["real", *COMPOSITES]),
@@ -209,6 +216,8 @@ def pipeline_of(name):
     if generator.trained:
         kept = ".snapshots" if generator.step else ""
         return f"{RESULTS}/models/{generator.trained}{kept}"
+    if generator.edm:
+        return f"{RESULTS}/models/{generator.edm}"
     if generator.hub_model:
         return f"{CONFIG.downloads_folder}/{CONFIG.hub_model(name).name}"
     return generator.model
@@ -333,7 +342,7 @@ def realism():
 
 def drawn_sheets():
     """The images of the page: contact sheets, and where classifiers look."""
-    sheets = [SHEET.format(sheet=sheet) for sheet in SHEETS]
+    sheets = [SHEET.format(sheet=sheet) for sheet in [*SHEETS, *casd_sheets()]]
     return [*sheets, *(f"{RESULTS}/figures/occlusion-{name}.png" for name in OCCLUDED)]
 
 
@@ -356,7 +365,10 @@ def spectra():
 def sheet_rows(sheet):
     """The manifests that a contact sheet shows, by label."""
     if sheet == "sources":
-        return {source: manifest(source, "test") for source in ["real", *CONFIG.sources]}
+        return {source: manifest(source, "test") for source in ["real", *SHOWN_SOURCES]}
+    if sheet == "models":
+        shown = ["real", *CASD_SOURCES, *CASD_MODELS]
+        return {source: manifest(source, "train") for source in shown}
     return {source: manifest(source, "train") for source in COMPOSITES}
 
 

@@ -1,3 +1,5 @@
+from synthgap.config.casd import subset_name
+
 # What is measured of images without training on them: by which weights, from which files.
 
 BENCHMARKS = CONFIG.compositional.benchmarks if CONFIG.compositional else {}
@@ -66,7 +68,7 @@ def distributions():
     return [
         f"{RESULTS}/distribution/{name}/{source}.json"
         for name in CONFIG.distributions
-        for source in ["real", *CONFIG.sources]
+        for source in ["real", *CONFIG.measured_in(name)]
     ]
 
 
@@ -81,7 +83,31 @@ def distribution_options(name):
     return (
         f"--metrics {' '.join(one.metrics)} --samples {one.samples} --k {one.neighbours}"
         f" --distance {one.distance} --threads {one.threads}"
+        + (f" --classes {' '.join(map(str, one.classes))}" if one.classes else "")
     )
+
+
+def few_options(name, source):
+    """Where there may be fewer images than of others; the numbers say so."""
+    one = CONFIG.distributions[name]
+    if source == "real":
+        return "--few --at-most" + (" --of-both" if one.classes else "")
+    fewer = CONFIG.samples_of(source) != CONFIG.synthetic.samples_per_class
+    return "--few --at-most" if fewer else "--few" if one.few else ""
+
+
+def distribution_of(source):
+    """The one by which study D compares one of its models."""
+    name = CASD.distribution
+    if classes := CASD_MODELS[source].classes:
+        name = subset_name(name, classes)
+    return f"{RESULTS}/distribution/{name}/{source}.json"
+
+
+def trained_on(source):
+    """The images that a source's model learnt from, where they are chosen among the real ones."""
+    edm = CONFIG.generators[CONFIG.generated[source][0]].edm if source in CONFIG.generated else None
+    return f"{RESULTS}/models/{edm}.images.parquet" if edm else []
 
 
 def distribution_threads(w):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synthgap.config import casd
 from synthgap.config.comparisons import GUIDING
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def source(config: Config, source: str) -> dict[str, Any]:
         # The middle of the day, so that rounding does not move the date.
         day = released.timetuple().tm_yday - 0.5
         x, x_name = round(released.year + day / 366, 4), "release date"
-    return {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+    found = {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+    if source in config.casd_models and config.studies.casd:
+        found["casd"] = casd.about(config.studies.casd, config.casd_models[source])
+    return found
 
 
 def images(config: Config, study: str, source: str) -> dict[str, Any]:

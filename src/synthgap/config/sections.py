@@ -18,6 +18,7 @@ Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Classes = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -40,6 +41,10 @@ class PerSplit(Section):
 class Synthetic(Section):
     """Which synthetic images are made."""
 
-    prompts: list[PromptKind] = Field(["classname", "caption"], min_length=1)
+    prompts: list[PromptKind | Literal["faces"]] = Field(
+        ["classname", "caption"],
+        min_length=1,
+        description="what images are asked for by; `faces` are portraits of all kinds of people",
+    )
     samples_per_class: PerSplit
     shards: PerSplit = Field(PerSplit(train=1, val=1, test=1), description="shards a split")

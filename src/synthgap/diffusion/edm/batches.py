@@ -4,7 +4,7 @@ All of it comes from the training's seed and the step's number, so that a resume
 what an undisturbed one does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,18 +22,18 @@ from synthgap.seeds import derive_seed
 
 
 @dataclass(frozen=True)
-class Part:
-    """The images of one source.
+class Labelled:
+    """All images that a model learns from.
 
     Attributes:
         images: uint8 (n, side, side, 3).
+        sources: (n,) labels of their sources: 0 for real images.
         classes: (n,) class indices.
-        source: its label: 0 for real images.
     """
 
     images: Images
+    sources: NDArray[np.int64]
     classes: NDArray[np.int64]
-    source: int
 
 
 class Batch(NamedTuple):
@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Draws batches of `size` images from all parts together, each image once an epoch.
+    """Draws batches of `size` images, each image once an epoch.
 
     So a batch holds real and synthetic images as they are in all: equation 5 of paper D.
 
@@ -60,47 +60,30 @@ class Batches:
         augmentation: probability of each kind of change; 0: none, not even mirroring.
 
     Raises:
-        UserError: there are no images, or they are not squares of one size.
+        UserError: the images are no squares.
     """
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        data: Labelled,
         preconditioning: Preconditioning,
         *,
         size: int,
         augmentation: float,
         seed: int,
     ) -> None:
-        self.parts, self.preconditioning = list(parts), preconditioning
+        self.data, self.preconditioning = data, preconditioning
         self.size, self.augmentation, self.seed = size, augmentation, seed
-        self.first = np.cumsum([0, *(len(part.images) for part in parts)])
-        sides = {tuple(part.images.shape[1:3]) for part in parts}
-        if not self.first[-1]:
-            raise UserError("there are no images to train on")
-        if len(sides) > 1 or len(set(*sides)) > 1:
-            raise UserError(f"images must be squares of one size; here are {sorted(sides)}")
-        self.side = int(next(iter(sides))[0])
-        self.epochs = Epochs(np.arange(self.first[-1]), seed)
-
-    def __len__(self) -> int:
-        """Images in all."""
-        return int(self.first[-1])
+        if data.images.shape[1] != data.images.shape[2]:
+            raise UserError(f"images must be squares, not {data.images.shape[1:3]}")
+        self.epochs = Epochs(np.arange(len(data.images)), seed)
 
     def batch(self, step: int) -> Batch:
         """Read a step's images, on the CPU."""
         rows = self.epochs.step(step, self.size)
-        of = np.searchsorted(self.first, rows, side="right") - 1
-        pixels = np.empty((self.size, self.side, self.side, 3), np.uint8)
-        classes, sources = np.empty(self.size, np.int64), np.empty(self.size, np.int64)
-        for number, part in enumerate(self.parts):
-            here = of == number
-            at = rows[here] - self.first[number]
-            if at.size:
-                pixels[here] = part.images[at]
-                classes[here], sources[here] = part.classes[at], part.source
+        pixels = torch.from_numpy(np.array(self.data.images[rows]))
         rng = Generator().manual_seed(derive_seed(self.seed, "batch", step))
-        clean = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        clean = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         told = torch.zeros(self.size, LABELS)
         if self.augmentation:
             clean, told = augment(clean, self.augmentation, rng)
@@ -108,7 +91,7 @@ class Batches:
             clean.contiguous(),
             torch.randn(clean.shape, generator=rng),
             self.preconditioning.draw(self.size, rng),
-            torch.from_numpy(sources),
-            torch.from_numpy(classes),
+            torch.from_numpy(self.data.sources[rows]),
+            torch.from_numpy(self.data.classes[rows]),
             told,
         )

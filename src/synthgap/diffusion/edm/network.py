@@ -58,9 +58,6 @@ class EDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             )
         width = EMBEDDING * channels
         self.noise = NoiseEmbedding(channels)
-        self.source = nn.Linear(sources, channels, bias=False) if sources else None
-        self.label = nn.Linear(classes, channels, bias=False) if classes else None
-        self.augmented = nn.Linear(augmentation, channels, bias=False) if augmentation else None
         self.embedding = nn.Sequential(
             nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
@@ -91,6 +88,10 @@ class EDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 last = out
         self.norm = normalised(last)
         self.out = nn.Conv2d(last, in_channels, 3, padding=1)
+        # Last, so that with the same random numbers all else begins alike, told or not.
+        self.source = nn.Linear(sources, channels, bias=False) if sources else None
+        self.label = nn.Linear(classes, channels, bias=False) if classes else None
+        self.augmented = nn.Linear(augmentation, channels, bias=False) if augmentation else None
         self._initialise()
 
     def _initialise(self) -> None:
