@@ -158,7 +158,7 @@ rule draw_nearest:
     resources:
         **needs(mem_mb=2000, minutes=30),
     params:
-        labels=[source.removesuffix("-classname") for source in CASD_MODELS],
+        labels=list(CASD_MODELS),
         # LPIPS where there is one: it sees what people see.
         metric="lpips" if CONFIG.replication and "lpips" in CONFIG.replication.metrics else "ssim",
         code=code_digest("draw_nearest"),

@@ -122,7 +122,8 @@ class Config(Section):
         """Synthetic sources that are made here: name to (generator, kind of prompt)."""
         kinds = self.synthetic.prompts
         return {
-            f"{name}-{kind}": (name, kind)
+            # Of what is trained here and reads no prompts there is nothing else to tell apart.
+            (name if generator.edm else f"{name}-{kind}"): (name, kind)
             for name, generator in self.generators.items()
             # A class's number says no more than its name.
             for kind in (["classname"] if generator.told_classes else kinds)
@@ -393,7 +394,7 @@ class Config(Section):
     def casd_models(self) -> dict[str, casd.Trained]:
         """The models of study `casd` by the sources that they are, if it is asked for."""
         study = self.studies.casd
-        return {f"{n}-classname": one for n, one in casd.trained(study).items()} if study else {}
+        return casd.trained(study) if study else {}
 
     def samples_of(self, source: str) -> PerSplit:
         """Return how many images of each class a synthetic source has in each split."""

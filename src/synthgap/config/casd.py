@@ -197,7 +197,7 @@ def subsets(study: Casd, whole: Distribution, classes: int | None) -> dict[str, 
         found[name] = whole.model_copy(
             update={
                 "classes": list(one.classes),
-                "sources": [*(known or []), f"{one.name}-classname"],
+                "sources": [*(known or []), one.name],
                 # Of so many classes there are so many fewer real images.
                 "samples": whole.samples * len(one.classes) // classes,
                 "few": True,
@@ -220,4 +220,7 @@ def about(study: Casd, one: Trained) -> dict[str, Any]:
         "synthetic_classes": list(one.synthetic_classes) if one.synthetic_classes else None,
         "designs": designs,
         "training_seed": one.seed,
+        "distribution": (
+            subset_name(study.distribution, one.classes) if one.classes else study.distribution
+        ),
     }
