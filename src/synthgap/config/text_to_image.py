@@ -246,6 +246,16 @@ class TrainedModel(Section):
         """Return how images of a source are described: composites by their captions alone."""
         return list(self.captions) if source == "real" else ["long"]
 
+    @property
+    def augmentation(self) -> str:
+        """What is made of the images besides, in words: "CutMix all, p 0.5 above 400"."""
+        told = []
+        if used := self.composites:
+            told.append(f"CutMix {used.pattern}, p {used.probability:g} above {used.above:g}")
+        if self.crops:
+            told.append(f"crops from {self.crops.smallest:g}, p {self.crops.probability:g}")
+        return "; ".join(told) or "none"
+
     def options(self) -> dict[str, Any]:
         """Return what `train_generator` needs to know."""
         return self.model_dump(

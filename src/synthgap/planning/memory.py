@@ -13,7 +13,8 @@ def generator_mb(config: Config, name: str) -> int:
     """Return MB of main memory for a generator: its weights pass through it on their way."""
     generator = config.generators[name]
     if generator.trained:
-        return BASE_MB
+        encoder = config.text_encoders[config.trained_models[generator.trained].text_encoder]
+        return BASE_MB if encoder.made_here else UNKNOWN_MB
     if generator.preset:
         return BASE_MB + int(1500 * presets()[generator.preset].download_gb)
     return UNKNOWN_MB
