@@ -223,6 +223,7 @@ class TrainedModel(Section):
     )
     seed: Seed = 0
     processes: Count = Field(1, description="that share each batch, each with a GPU of its own")
+    nodes: Count = Field(1, description="of a cluster, that the processes are spread over")
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
     @model_validator(mode="after")
@@ -231,6 +232,10 @@ class TrainedModel(Section):
             raise ValueError(
                 f"batch_size: {self.batch_size} images cannot be shared by {self.processes} "
                 "processes"
+            )
+        if self.processes % self.nodes:
+            raise ValueError(
+                f"nodes: {self.processes} processes cannot be spread evenly over {self.nodes} nodes"
             )
         return self
 
@@ -260,5 +265,5 @@ class TrainedModel(Section):
         """Return what `train_generator` needs to know."""
         return self.model_dump(
             mode="json",
-            exclude={"autoencoder", "text_encoder", "start", "threads", "processes"},
+            exclude={"autoencoder", "text_encoder", "start", "threads", "processes", "nodes"},
         )

@@ -84,6 +84,13 @@ class Column:
         """1 where higher is better, -1 where lower is."""
         return BETTER.get(plain_name(self.metric), self.title.better)
 
+    def interval(self, number: Number) -> Interval:
+        """A number's interval; that of a share ends at 0 and 1, which Student's does not know."""
+        value, low, high = number.interval
+        if self.title.percent and not math.isnan(low):
+            return Interval(value, max(0.0, low), min(1.0, high))
+        return Interval(value, low, high)
+
 
 def columns(rows: Sequence[Row]) -> list[Column]:
     """The metrics that study B's arms have, in the order of `TITLES`."""

@@ -66,7 +66,7 @@ def _panel(axes: Axes, column: Column, arms: list[Arm]) -> None:
         if number is None:
             continue
         colour = style.prompt_colour(arm.prompts, kinds)
-        value, low, high = number.interval
+        value, low, high = column.interval(number)
         if not math.isnan(low):
             axes.plot([low, high], [place, place], color=colour, lw=1.4, gid="interval")
             if arm.is_baseline:

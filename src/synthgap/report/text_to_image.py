@@ -99,7 +99,7 @@ def _cell(column: Column, arm: Arm, arms: Sequence[Arm]) -> Cell | None:
     number = column.by_arm.get(arm)
     if number is None:
         return None
-    value, limits = _told(column, number.interval)
+    value, limits = _told(column, column.interval(number))
     baseline = baseline_of(arm, arms)
     if baseline is None or baseline not in column.by_arm:
         return Cell(value, limits)
@@ -110,7 +110,7 @@ def _cell(column: Column, arm: Arm, arms: Sequence[Arm]) -> Cell | None:
 def _real(column: Column) -> Cell | None:
     if column.real is None:
         return None
-    return Cell(*_told(column, Number((column.real,)).interval))
+    return Cell(*_told(column, column.interval(Number((column.real,)))))
 
 
 def _told(column: Column, interval: Interval) -> tuple[str, str]:
