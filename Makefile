@@ -43,6 +43,10 @@ demo: setup ## the embedded default, from real images to results/report.html
 study-distinguish: setup ## paper C on the embedded digits, to results/distinguish-digits/report.html
 	$(run) --configfile config/studies/distinguish-digits.yaml -- report
 
+.PHONY: study-text-to-image
+study-text-to-image: setup ## paper B on the embedded digits, to results/text-to-image-digits/report.html
+	$(run) --configfile config/studies/text-to-image-digits.yaml -- report
+
 .PHONY: test
 test: setup ## all tests
 	pytest -n 2 --dist worksteal

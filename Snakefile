@@ -87,6 +87,14 @@ rule distinguish:
         [occlusion_maps(name) for name in OCCLUDED],
 
 
+rule text_to_image:
+    """Study B: what captions and augmentation make of models that are trained here."""
+    input:
+        recognitions(),
+        distributions(),
+        compositional_measures(),
+
+
 rule mixing:
     """Training on real and generated images together, with all labels or few."""
     input:

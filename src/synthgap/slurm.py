@@ -54,6 +54,7 @@ class Request(NamedTuple):
     mem_mb: int | None
     minutes: int | None
     cpus: int | None
+    nodes: int | None = None  # with a task on each
 
     @classmethod
     def of(cls, resources: Mapping[str, Any]) -> Self:
@@ -68,6 +69,7 @@ class Request(NamedTuple):
             mem_mb=resources.get("mem_mb"),
             minutes=resources.get("runtime"),
             cpus=resources.get("cpus_per_task"),
+            nodes=resources.get("nodes"),
         )
 
     def options(self) -> list[str]:
@@ -81,6 +83,8 @@ class Request(NamedTuple):
             "mem": self.mem_mb,
             "time": self.minutes,
             "cpus-per-task": self.cpus,
+            "nodes": self.nodes,
+            "ntasks": self.nodes,
         }
         return [f"--{name}={value}" for name, value in named.items() if value is not None]
 

@@ -46,6 +46,7 @@ RESULTS = CONFIG.results
 IMAGES = f"{RESULTS}/images/{{source}}/{{split}}/{{view}}"
 CLASSIFIER = f"{RESULTS}/classifiers/{{dataset}}/{{view}}/{{classifier}}/seed-{{seed}}"
 TRANSFER, DISTINGUISH = CONFIG.studies.transfer, CONFIG.studies.distinguish
+TEXT_TO_IMAGE = CONFIG.studies.text_to_image
 CAPTIONED = CONFIG.captioned
 COMPOSITES = [f"cutmix-{pattern}" for pattern in CONFIG.composites]
 SOURCES = ["real", *CONFIG.sources, *COMPOSITES]
@@ -73,14 +74,14 @@ FIGURES = [
     *(["transfer_by_architecture"] if WHOLE_IMAGES - {"rgb", *DRAWN_PROBES} else []),
     *(["transfer_by_size"] if TRANSFER and TRANSFER.scaling else []),
     *CONFIG.mixings,
+    *(["text_to_image"] if TEXT_TO_IMAGE else []),
+    *(["text_to_image_by_step"] if TEXT_TO_IMAGE and TEXT_TO_IMAGE.curve else []),
 ]
 HUB_MODELS = CONFIG.hub_models
 WEIGHT_FILES = CONFIG.weight_files
 DOWNLOADED_FILES = f"{CONFIG.downloads_folder}/files"
-# Not the models of study D, which have a sheet of their own, of their training images.
-SHOWN_SOURCES = [source for source in CONFIG.sources if source not in CONFIG.casd_models]
 SHEETS = [
-    *(["sources"] if SHOWN_SOURCES else []),
+    *(["sources"] if CONFIG.compared_sources else []),
     *(["views"] if CONFIG.views else []),
     *(["composites"] if COMPOSITES else []),
 ]
@@ -105,7 +106,7 @@ wildcard_constraints:
     captioned=any_of(CAPTIONED) or "-",
     depth=any_of(CONFIG.depth_views) or "-",
     pattern=any_of(CONFIG.composites) or "-",
-    classifier=any_of(CONFIG.classifiers),
+    classifier=any_of(CONFIG.classifiers) or "-",
     hub=any_of(HUB_MODELS) or "-",
     file=any_of(WEIGHT_FILES) or "-",
     encoder=any_of(CONFIG.encoders) or "-",
@@ -270,7 +271,11 @@ def tests_of(dataset, view):
         return [dataset, *judged(dataset, view)]
     if dataset in CONFIG.blends:
         return ["real"]
-    return ["real", *CONFIG.sources] if dataset == "real" else ["real", dataset]
+    if dataset != "real":
+        return ["real", dataset]
+    # What models make before their end is only asked for the class that it shows, as it is.
+    known = [source for source in CONFIG.sources if source not in CONFIG.casd_models]
+    return ["real", *(known if view == "rgb" else CONFIG.compared_sources)]
 
 
 def judged(dataset, view):
@@ -288,7 +293,7 @@ def transfer_predictions():
     return [
         path
         for probe in PROBES.values()
-        for source in ["real", *CONFIG.sources]
+        for source in ["real", *CONFIG.compared_sources]
         for path in predictions(source, probe.view, probe.classifier, probe.seeds)
     ]
 
@@ -301,6 +306,13 @@ def axis_predictions(*studies):
         if point["study"] in studies
         for path in predictions(*map(point.get, ("dataset", "view", "classifier", "seeds")))
     ]
+
+
+def recognitions():
+    """How a classifier of real images sees what the models of study B make."""
+    if not TEXT_TO_IMAGE or not TEXT_TO_IMAGE.classifier:
+        return []
+    return predictions("real", "rgb", TEXT_TO_IMAGE.classifier, TEXT_TO_IMAGE.seeds)
 
 
 def distinguish_predictions():
@@ -358,14 +370,15 @@ def leaks():
 
 
 def spectra():
-    sources = ["real", *CONFIG.sources] if TRANSFER else []
+    sources = ["real", *CONFIG.compared_sources] if TRANSFER else []
     return [f"{RESULTS}/spectrum/{source}.parquet" for source in sources]
 
 
 def sheet_rows(sheet):
     """The manifests that a contact sheet shows, by label."""
     if sheet == "sources":
-        return {source: manifest(source, "test") for source in ["real", *SHOWN_SOURCES]}
+        sources = ["real", *CONFIG.compared_sources]
+        return {source: manifest(source, "test") for source in sources}
     if sheet == "models":
         shown = ["real", *CASD_SOURCES, *CASD_MODELS]
         return {source: manifest(source, "train") for source in shown}
@@ -374,8 +387,8 @@ def sheet_rows(sheet):
 
 def image_shards():
     """All images as they are made, before any view."""
-    sources = [("real", split) for split in SPLITS]
-    sources += [(source, split) for source in CONFIG.sources for split in SPLITS]
+    sources = ["real", *CONFIG.sources]
+    sources = [(source, split) for source in sources for split in CONFIG.splits_of(source)]
     sources += [(composite, "train") for composite in COMPOSITES]
     return [tar for source, split in sources for tar in shards(source, split)]
 
@@ -387,7 +400,12 @@ def view_shards():
         tar
         for view in CONFIG.views
         for source, split in dict.fromkeys(
-            [(source, split) for source in CONFIG.sources_in(view) for split in SPLITS] + shown
+            [
+                (source, split)
+                for source in CONFIG.sources_in(view)
+                for split in CONFIG.splits_of(source)
+            ]
+            + shown
         )
         for tar in shards(source, split, view)
     ]

@@ -41,6 +41,8 @@ rule generate_benchmark_images:
         prompts=rules.write_benchmark_prompts.output.prompts,
         pipeline=lambda w: PIPELINES[w.generator],
         files=lambda w: PIPELINE_FILES[w.generator],
+        scorer=lambda w: search_models(w.generator),
+        scorer_files=lambda w: search_files(w.generator),
     output:
         tar=ensure(f"{COMPOSITIONAL}/images/{{shard}}.tar", non_empty=True),
         rows=f"{COMPOSITIONAL}/images/{{shard}}.parquet",
@@ -65,11 +67,12 @@ rule generate_benchmark_images:
         generator=benchmark_generator_options,
         part=lambda w: PIPELINE_PARTS[w.generator],
         shards=lambda w: BENCHMARKS[w.benchmark].shards,
+        scorer=lambda w, input: f"--scorer-models {input.scorer}" if input.scorer else "",
         threads=lambda w: CONFIG.generators[w.generator].threads,
-        code=code_digest("generate_images"),
+        code=lambda w: GENERATION_CODE[w.generator],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q}"
+        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q} {params.scorer}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed}"
         " --scratch $SYNTHGAP_SCRATCH/generate_benchmark_images/{wildcards.benchmark}/"

@@ -120,6 +120,8 @@ rule generate_images:
         realism=lambda w: (
             f"{RESULTS}/realism/{w.synthetic}.safetensors" if w.synthetic in CONFIG.guided else []
         ),
+        scorer=lambda w: search_models(CONFIG.sources[w.synthetic][0]),
+        scorer_files=lambda w: search_files(CONFIG.sources[w.synthetic][0]),
     output:
         tar=ensure(f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.tar", non_empty=True),
         rows=f"{RESULTS}/images/{{synthetic}}/{{split}}/rgb/{{shard}}.parquet",
@@ -140,11 +142,12 @@ rule generate_images:
         shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
         part=lambda w: PIPELINE_PARTS[CONFIG.sources[w.synthetic][0]],
         realism=lambda w, input: f"--realism {input.realism}" if input.realism else "",
+        scorer=lambda w, input: f"--scorer-models {input.scorer}" if input.scorer else "",
         threads=generator_threads,
         code=lambda w: GENERATION_CODE[CONFIG.sources[w.synthetic][0]],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q} {params.realism}"
+        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q} {params.realism} {params.scorer}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
         "generate_images/{wildcards.synthetic}/{wildcards.split}/{wildcards.shard}"

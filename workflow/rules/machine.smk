@@ -46,24 +46,34 @@ def trained_threads(w):
     return CONFIG.trained_models[w.trained].threads
 
 
-def trained_cpus(w):
-    return CONFIG.trained_models[w.trained].processes * trained_threads(w)
-
-
-def trained_gpus(w):
+def trained_processes(w):
     return CONFIG.trained_models[w.trained].processes
+
+
+def trained_nodes(w):
+    return CONFIG.trained_models[w.trained].nodes
+
+
+def trained_cpus(w):
+    return trained_processes(w) * trained_threads(w)
 
 
 def trained_mb(w):
     return memory.trained_mb(CONFIG, w.trained)
 
 
-def launcher(w):
-    """How a training's processes are started: by torch's launcher where there are several."""
-    count = CONFIG.trained_models[w.trained].processes
-    # Without the dashes it would take the command's --log for one of its own options.
-    several = f"python -m torch.distributed.run --standalone --nproc-per-node={count} --"
-    return "python" if count == 1 else several
+def across_nodes():
+    """What trainings need besides, where some are spread over nodes of a cluster."""
+    if all(model.nodes == 1 for model in CONFIG.trained_models.values()):
+        return {}
+    return {
+        "nodes": trained_nodes,
+        "tasks": trained_nodes,
+        # Otherwise the plugin takes the number of tasks for that of each GPU.
+        "tasks_per_gpu": -1,
+        # Where it is asked for, the plugin leaves it to the command to start tasks on the nodes.
+        "mpi": lambda w: "srun" if trained_nodes(w) > 1 else "",
+    }
 
 
 def autoencoder_threads(w):

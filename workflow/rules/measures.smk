@@ -53,14 +53,27 @@ def scorer_models(name):
     return dict(sorted({**folders, **files, **local}.items()))
 
 
+def search_models(generator):
+    """Those of the scorer that chooses among a generator's candidates, if one does."""
+    search = CONFIG.generators[generator].search
+    return list(scorer_models(search.scorer).values()) if search else []
+
+
+def search_files(generator):
+    search = CONFIG.generators[generator].search
+    return SCORER_FILES[search.scorer] if search else []
+
+
 def measures():
     """The files of numbers that were measured of images themselves."""
     scores = [
         f"{RESULTS}/alignment/{scorer}/{source}.json"
         for scorer in CONFIG.scorers
         for source in CONFIG.generated
+        if source not in CASD_MODELS
     ]
-    nearest = [f"{RESULTS}/replication/{source}.json" for source in ["real", *CONFIG.sources]]
+    sources = ["real", *CONFIG.compared_sources, *CASD_MODELS]
+    nearest = [f"{RESULTS}/replication/{source}.json" for source in sources]
     return [*distributions(), *scores, *(nearest if CONFIG.replication else [])]
 
 
@@ -183,10 +196,4 @@ def few(w):
 
 
 def about_benchmark(w):
-    return as_json(
-        {
-            "study": "text-to-image",
-            "test_source": f"{w.generator}-{w.benchmark}",
-            "settings": {"generator": w.generator, "benchmark": w.benchmark},
-        }
-    )
+    return as_json(about.benchmark(CONFIG, w.generator, w.benchmark))

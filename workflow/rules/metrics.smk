@@ -3,7 +3,9 @@
 from synthgap.encoders import modules_of as encoder_modules
 from synthgap.scorers import modules_of as scorer_modules
 
-CAPTION_SOURCES = [name for name, (_, kind) in CONFIG.sources.items() if kind in NEEDS_CAPTION]
+CAPTION_SOURCES = [
+    name for name in CONFIG.compared_sources if CONFIG.sources[name][1] in NEEDS_CAPTION
+]
 
 
 # Once, as thousands of jobs have the same.
@@ -218,7 +220,7 @@ rule measure_captions:
     input:
         captions=captions(),
         images=shards("real", "train"),
-        manifests=[manifest(source, "train") for source in CAPTION_SOURCES],
+        manifests=[manifest(source, CONFIG.splits_of(source)[0]) for source in CAPTION_SOURCES],
     output:
         metrics=f"{RESULTS}/captions/statistics.parquet",
         sample=f"{RESULTS}/captions/sample.parquet",
@@ -246,6 +248,7 @@ rule collect_metrics:
     input:
         transfer=[*transfer_predictions(), *axis_predictions("scaling", *CONFIG.mixings)],
         distinguish=distinguish_predictions(),
+        recognised=recognitions(),
         measures=[
             *measures(),
             *compositional_measures(),
@@ -271,12 +274,14 @@ rule collect_metrics:
         probes=as_json(about.probes(CONFIG)),
         trials=json.dumps(about.trials(CONFIG)),
         points=json.dumps(about.points(CONFIG)),
+        recogniser=json.dumps(about.recogniser(CONFIG)),
         sources=as_json({name: about.source(CONFIG, name) for name in CONFIG.sources}),
         seed=CONFIG.seed,
         code=code_digest("collect_metrics"),
     shell:
         "python $SYNTHGAP_SCRIPTS/collect_metrics.py --transfer {input.transfer}"
-        " --distinguish {input.distinguish} --measures {input.measures}"
+        " --distinguish {input.distinguish} --recognised {input.recognised} --measures {input.measures}"
         " --spectra {input.spectra} --captions {input.captions}"
-        " --probes {params.probes:q} --trials {params.trials:q} --points {params.points:q} --sources {params.sources:q}"
+        " --probes {params.probes:q} --trials {params.trials:q} --points {params.points:q}"
+        " --recogniser {params.recogniser:q} --sources {params.sources:q}"
         " --seed {params.seed} --metrics {output.metrics} --classes {output.classes} --log {log}"

@@ -138,16 +138,26 @@ rule train_generator:
         ENVIRONMENT
     threads: trained_cpus
     resources:
-        **needs(mem_mb=trained_mb, minutes=1440, gpu=trained_gpus, cpus=trained_cpus),
+        **needs(
+            mem_mb=trained_mb,
+            minutes=1440,
+            gpu=trained_processes,
+            cpus=lambda w: trained_cpus(w) // trained_nodes(w),
+        ),
+        **across_nodes(),
+        # No param: nodes shape no weights.
+        spread=trained_nodes,
     params:
-        launch=launcher,
+        processes=trained_processes,
         learnt=learnt_options,
         model=lambda w: as_json(CONFIG.trained_models[w.trained].options()),
         options=training_options,
         threads=trained_threads,
         code=code_digest("train_generator"),
     shell:
-        "{params.launch} $SYNTHGAP_SCRIPTS/train_generator.py {params.learnt}"
+        "python -m synthgap.launch --processes {params.processes} --nodes {resources.spread}"
+        " --cpus {params.threads} --gpus {resources.gpu} --"
+        " $SYNTHGAP_SCRIPTS/train_generator.py {params.learnt}"
         " --autoencoder {input.autoencoder} --text-encoder {input.text_encoder}"
         " --model {params.model:q} {params.options} --threads {params.threads} --gpus {resources.gpu}"
         " --checkpoint-seconds $SYNTHGAP_CHECKPOINT_SECONDS"

@@ -39,12 +39,14 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     parser.add_argument("--transfer", type=input_path, nargs="*", default=[])
     parser.add_argument("--distinguish", type=input_path, nargs="*", default=[])
+    parser.add_argument("--recognised", type=input_path, nargs="*", default=[])
     parser.add_argument("--measures", type=input_path, nargs="*", default=[], help="JSON files")
     parser.add_argument("--spectra", type=input_path, nargs="*", default=[])
     parser.add_argument("--captions", type=input_path, nargs="*", default=[])
     parser.add_argument("--probes", type=json_object, required=True, help="view, classifier, seeds")
     parser.add_argument("--trials", type=json_list, default=[], help="of study distinguish")
     parser.add_argument("--points", type=json_list, required=True, help="fractions and mixtures")
+    parser.add_argument("--recogniser", type=json_object, default={}, help="of text-to-image")
     parser.add_argument("--sources", type=json_object, required=True, help="what is known of each")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--metrics", type=output_path, required=True)
@@ -65,6 +67,9 @@ def main(args: argparse.Namespace) -> None:
     compared = read_runs(args.distinguish)
     for trial in args.trials:
         found += distinguish(trial, compared, args.sources, args.seed)
+    if args.recogniser:
+        runs = read_runs(args.recognised)
+        found += recognition(args.recogniser, runs, args.sources, args.seed)
     for path in [*args.spectra, *args.captions]:
         found += rows(pq.read_table(path))
     for path in args.measures:
@@ -106,7 +111,7 @@ def transfer(
             if dataset != REAL and test == REAL:
                 found += compared(right, reference, where, about, seed)
             if name == "rgb" and dataset == REAL and test != REAL:
-                found.append(recognised(seeds, test, where, about, seed))
+                found.append(recognised(seeds, test, where | {"study": "alignment"}, about, seed))
             classes += class_rows(name, dataset, test, seeds)
     return found, classes
 
@@ -132,6 +137,18 @@ def distinguish(trial: dict[str, Any], runs: Runs, sources: dict[str, Any], seed
         judged = [test for test in next(iter(seeds.values())).tests if test != trial["dataset"]]
         if judged:
             found += called_fake(trial, seeds, judged, sources, seed)
+    return found
+
+
+def recognition(asked: dict[str, Any], runs: Runs, sources: dict[str, Any], seed: int) -> list[Row]:
+    """Return how often and how surely a classifier of real images sees the class asked for."""
+    run_ = Run(REAL, "rgb", asked["classifier"])
+    seeds = {s: runs[run_][s] for s in asked["seeds"]}
+    found: list[Row] = []
+    for source in asked["sources"]:
+        where, about = place("text-to-image", run_, REAL, source), sources[source]
+        found += accuracy(of_seeds(seeds, source), where, about, seed)
+        found.append(recognised(seeds, source, where, about, seed))
     return found
 
 
@@ -226,7 +243,7 @@ def recognised(
         ci_high=interval.high,
         n=values.shape[1],
         settings=about | {"seeds": len(seeds)},
-        **where | {"study": "alignment"},
+        **where,
     )
 
 

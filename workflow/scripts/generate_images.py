@@ -4,6 +4,7 @@ Killed and started again it goes on after its last finished batch and ends in th
 """
 
 import argparse
+import importlib
 import json
 import shutil
 import time
@@ -41,6 +42,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--pipeline", type=input_path, required=True, help="diffusers folder")
     parser.add_argument("--generator", type=json_object, required=True, help="steps, guidance, ...")
     parser.add_argument("--realism", type=input_path, help="of train_realism, to steer by")
+    parser.add_argument(
+        "--scorer-models", type=input_path, nargs="*", default=[], help="of a search, by role"
+    )
     parser.add_argument("--shard", type=int, required=True)
     parser.add_argument("--shards", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True, help="CPU threads")
@@ -66,7 +70,15 @@ def main(args: argparse.Namespace) -> None:
         log.info("device: %s", device)
         repeated = [text for text, n in Counter(row["prompt"] for row in rows).items() if n > 1]
         classes = {row["prompt"]: row["class_index"] for row in rows}
-        return TextToImage(args.pipeline, generator, device, repeated, classes, args.realism)
+        model = TextToImage(args.pipeline, generator, device, repeated, classes, args.realism)
+        if "search" not in generator:
+            return model
+        # By name, so that its code counts among what shapes the images of a search alone.
+        search = importlib.import_module("synthgap.generators.search")
+        searching: Model = search.random_search(
+            model, generator["search"], args.scorer_models, device
+        )
+        return searching
 
     images = generate_resumably(
         rows,

@@ -40,6 +40,9 @@ NAMED_BY = {
     "measure_alignment": 0,
     "train_linear_probe": 2,
     "train_realism": 0,
+    "generate_benchmark_images": 1,
+    "detect_objects": 0,
+    "answer_questions": 0,
 }
 
 

@@ -26,6 +26,7 @@ from synthgap.generators.generation import (
     encode_image,
     members,
 )
+from synthgap.generators.search import candidate_seed
 from synthgap.hub import origin
 from synthgap.job import command, input_path, log, output_path, run, state_digest
 
@@ -91,6 +92,8 @@ def generate(
         then = " or ".join(map(str, facts["tally"]["made_with"]))
         log.warning("made with %s then, with %s now", then, model.made_with)
     seeds = [attempt_seed(one["seed"], row["details"]["attempt"]) for one in together]
+    # Of a search, the one of its candidates that was kept.
+    seeds = [candidate_seed(seed, row["details"].get("candidate", 0)) for seed in seeds]
     try:
         images = model.generate(prompts, seeds)
     except OutOfMemoryError:

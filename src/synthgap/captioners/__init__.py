@@ -40,6 +40,7 @@ class Picture:
         class_index: the class's number.
         box: of a composite, the place of the pasted image: top, left, height and width as shares
             of the image's sides.
+        partner_class_name: of a composite, the class of what is there.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Picture:
     read: Callable[[], bytes]
     class_index: int = 0
     box: tuple[float, float, float, float] | None = None
+    partner_class_name: str = ""
 
     def pixels(self) -> "NDArray[np.uint8]":
         """Return the image, uint8 RGB (height, width, 3); UserError where there is none."""

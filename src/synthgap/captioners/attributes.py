@@ -8,6 +8,10 @@ has the same form, in a vocabulary of some thirty words:
 The thresholds below split scikit-learn's 8 x 8 digits, enlarged bicubically to 32 px, so that each
 word describes at least a tenth of them. On other images the sentence is well formed, but it may
 say little.
+
+Composites are described by what they are made of: "three on the left, seven on the right" and
+"three, and a smaller seven at the upper left". The names come from the images' classes, as those of
+prompts do.
 """
 
 from collections.abc import Sequence
@@ -46,9 +50,18 @@ class AttributeCaptioner:
     at_once = 64
 
     def caption(self, pictures: Sequence[Picture]) -> list[Reply]:
-        """Return one sentence a picture; they are of one size. Class names are not looked at."""
+        """Return one sentence a picture; they are of one size.
+
+        Class names are looked at in composites alone.
+        """
         images = np.stack([picture.pixels() for picture in pictures])
-        return [Reply(text, model=self.name) for text in describe(images)]
+        texts = [
+            describe_composite(picture.class_name, picture.partner_class_name, picture.box)
+            if picture.box
+            else text
+            for picture, text in zip(pictures, describe(images), strict=True)
+        ]
+        return [Reply(text, model=self.name) for text in texts]
 
 
 def load(
@@ -72,6 +85,23 @@ def describe(images: npt.NDArray[np.uint8]) -> list[str]:
         BLANK if blank else _sentence({name: words[name][index] for name in words})
         for index, blank in enumerate(measures["blank"])
     ]
+
+
+def describe_composite(base: str, partner: str, box: tuple[float, float, float, float]) -> str:
+    """Say which classes a composite shows, and where.
+
+    box: top, left, height and width of the partner, as shares of the image's sides.
+    """
+    top, left, height, width = box
+    if height > 0.9 or width > 0.9:  # a half
+        other, here = ("above", "below") if width > 0.9 else ("on the left", "on the right")
+        if top + left < 0.1:
+            other, here = here, other
+        return f"{base} {other}, {partner} {here}"
+    middle = ((top + height / 2, ("upper", "", "lower")), (left + width / 2, ("left", "", "right")))
+    words = [names[int(at > 1 / 3) + int(at > 2 / 3)] for at, names in middle]
+    place = " ".join(word for word in words if word) or "middle"
+    return f"{base}, and a smaller {partner} at the {place}"
 
 
 def measure(images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

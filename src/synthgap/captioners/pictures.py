@@ -23,6 +23,7 @@ def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:
     for batch in file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS):
         for row in batch.to_pylist():
             if row["status"] == "ok":
+                details = json.loads(row["details"])
                 read = partial(reader.read_bytes, Path(tar), row["offset"], row["length"])
                 yield Picture(
                     key=row["key"],
@@ -30,7 +31,8 @@ def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:
                     sha256=row["sha256"],
                     read=read,
                     class_index=row["class_index"],
-                    box=_box(json.loads(row["details"]), read),
+                    box=_box(details, read),
+                    partner_class_name=details.get("partner_class_name", ""),
                 )
 
 

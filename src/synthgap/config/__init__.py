@@ -15,6 +15,12 @@ from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.casd_checks import check_casd, check_edm
 from synthgap.config.checks import check
 from synthgap.config.classifiers import Classifier
+from synthgap.config.companions import (
+    Companion,
+    companions,
+    further_generators,
+    further_trainings,
+)
 from synthgap.config.comparisons import Comparison, Trial, trials
 from synthgap.config.compositional import Compositional
 from synthgap.config.edm import EDMModel
@@ -30,7 +36,7 @@ from synthgap.config.sections import (
     SPLITS,
     Count,
     FolderName,
-    GeneratorName,
+    ModelName,
     Name,
     Pattern,
     PerSplit,
@@ -53,6 +59,7 @@ from synthgap.diffusion.edm import PIPELINE_MODULE
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
 from synthgap.prompts import NEEDS_CAPTION
+from synthgap.scorers import modules_of as scorer_modules
 from synthgap.weights import WeightFile
 
 IMAGES = "images"  # in the place of a kind of prompt
@@ -97,14 +104,14 @@ class Config(Section):
     )
     autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
     text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
-    trained_models: dict[Name, TrainedModel] = {}
+    trained_models: dict[ModelName, TrainedModel] = {}
     edm_models: dict[Name, EDMModel] = {}
-    generators: dict[GeneratorName, Generator] = {}
+    generators: dict[ModelName, Generator] = {}
     image_sets: dict[Name, ImageSet] = {}
     synthetic: Synthetic
     composites: list[Pattern] = []
     views: dict[Name, View] = {}
-    classifiers: dict[Name, Classifier] = Field(min_length=1)
+    classifiers: dict[Name, Classifier] = {}
     encoders: dict[Name, Encoder] = {}
     distributions: dict[Name, Distribution] = {}
     alignment: Alignment | None = None
@@ -120,13 +127,13 @@ class Config(Section):
     @cached_property
     def generated(self) -> dict[str, tuple[str, str]]:
         """Synthetic sources that are made here: name to (generator, kind of prompt)."""
-        kinds = self.synthetic.prompts
+        usual = self.synthetic.prompts
         return {
             # Of what is trained here and reads no prompts there is nothing else to tell apart.
             (name if generator.edm else f"{name}-{kind}"): (name, kind)
             for name, generator in self.generators.items()
             # A class's number says no more than its name.
-            for kind in (["classname"] if generator.told_classes else kinds)
+            for kind in (["classname"] if generator.told_classes else generator.prompts or usual)
         }
 
     @cached_property
@@ -135,9 +142,20 @@ class Config(Section):
         return self.generated | {name: (name, IMAGES) for name in self.image_sets}
 
     @cached_property
+    def companions(self) -> dict[str, Companion]:
+        """The generators that study `text_to_image` adds for itself."""
+        return companions(self.studies.text_to_image, self.generators)
+
+    @cached_property
+    def compared_sources(self) -> list[str]:
+        """The synthetic sources that all studies look at."""
+        added = {*self.companions, *self.casd_models}
+        return [source for source, (name, _) in self.sources.items() if name not in added]
+
+    @cached_property
     def points(self) -> list[Point]:
         """The places on axes of training data: fractions and mixtures to train on."""
-        return points(self.studies, list(self.sources))
+        return points(self.studies, self.compared_sources)
 
     @cached_property
     def blends(self) -> dict[str, Blend]:
@@ -179,7 +197,7 @@ class Config(Section):
     def trials(self) -> list[Trial]:
         """What study `distinguish` trains, if it is asked for."""
         study = self.studies.distinguish
-        return trials(study, list(self.sources)) if study else []
+        return trials(study, self.compared_sources) if study else []
 
     @cached_property
     def comparisons(self) -> dict[str, Comparison]:
@@ -200,7 +218,8 @@ class Config(Section):
     def shown_sources(self) -> list[str]:
         """The sources whose test images the report shows in every view: few, as views cost."""
         kinds = (self.synthetic.prompts[0], IMAGES)
-        found = [source for source, (_, kind) in self.sources.items() if kind in kinds]
+        found = [name for name in self.compared_sources if self.sources[name][1] in kinds]
+        found = found or self.compared_sources
         return ["real", *dict.fromkeys([found[0], found[-1]])]
 
     @property
@@ -237,15 +256,32 @@ class Config(Section):
 
     def sources_in(self, view: str) -> list[str]:
         """Return the sources that something is trained, tested or measured on in a view."""
-        everything = ["real", *self.sources]
-        whole = {probe.view for probe in self.transfer_probes.values()}
-        if view in whole | {encoder.view for encoder in self.used_encoders.values()}:
+        everything = ["real", *self.compared_sources]
+        if view in {encoder.view for encoder in self.used_encoders.values()}:
+            return ["real", *self.sources]
+        if view in {probe.view for probe in self.transfer_probes.values()}:
             return everything
         used = {s for t in self.trials if t.view == view for s in t.comparison.sources}
         for mixing in self.mixings.values():
             if mixing.view == view:
-                used |= {"real", *(mixing.sources or self.sources)}
+                used |= {"real", *(mixing.sources or everything)}
         return [source for source in everything if source in used]
+
+    def splits_of(self, source: str) -> list[Split]:
+        """Return the splits of a source that something is trained, tested or measured on."""
+        if source not in self.generated or source in {*self.guided, *self.guided.values()}:
+            return list(SPLITS)
+        if source in self.casd_models:
+            return ["train"]
+        alone = self.generated[source][0] in self.companions
+        asked = self.studies
+        if not alone and (asked.transfer or asked.distinguish or self.mixings):
+            return list(SPLITS)
+        used: set[Split] = {one.split for one in self.distributions.values()}
+        used |= {self.alignment.split} if self.alignment else set()
+        used |= {"train"} if self.replication and not alone else set()
+        # Contact sheets, and the classifier that tells whether the class is there.
+        return [split for split in SPLITS if split in used | {"test"}]
 
     def resolved(self, name: str) -> Generator:
         """Return a generator with all its settings, those of its preset included."""
@@ -294,7 +330,7 @@ class Config(Section):
 
     @property
     def _prompted_by_captions(self) -> bool:
-        return not set(NEEDS_CAPTION).isdisjoint(self.synthetic.prompts)
+        return any(kind in NEEDS_CAPTION for _, kind in self.generated.values())
 
     def caption_splits(self, source: str) -> list[Split]:
         """Return the splits of a source that are captioned: those that prompts are made of."""
@@ -329,6 +365,13 @@ class Config(Section):
             options["class_labels"] = self.generators[name].class_labels or "order"
         if (realism := self.generators[name].realism) is not None:
             options["realism"] = realism.scale
+        if (search := self.generators[name].search) is not None:
+            scorer = self.scorers[search.scorer]
+            options["search"] = {
+                "candidates": search.candidates,
+                "scorer": scorer.options(),
+                "roles": sorted(scorer.roles),
+            }
         trained = self.generators[name].trained
         if trained is not None:
             text_encoder = self.trained_models[trained].text_encoder
@@ -350,6 +393,9 @@ class Config(Section):
         """Return the modules that shape a generator's images and are found by their names."""
         generator = self.generators[name]
         found = ["synthgap.diffusion.realism"] if generator.realism else []
+        if generator.search:
+            scorer = self.scorers[generator.search.scorer]
+            found += ["synthgap.generators.search", *scorer_modules(scorer.options())]
         if generator.trained is not None:
             found.append(DENOISER_MODULES[self.trained_models[generator.trained].denoiser.kind])
         if generator.edm is not None:
@@ -360,24 +406,15 @@ class Config(Section):
     def _consistent(self) -> Self:
         check_study(self)
         check_casd(self)
-        # A curve's generators are as good as written down: what follows knows no difference.
-        self.generators.update(self._on_curve())
+        # As good as written down: what follows knows no difference.
+        written = dict(self.generators)
+        self.generators.update(further_generators(self.companions, written))
+        further = further_trainings(self.companions, written, self.trained_models)
+        self.trained_models.update(further)
         self._write_out_casd()
         check_edm(self)
         check(self)
         return self
-
-    def _on_curve(self) -> dict[str, Generator]:
-        """Return the generators that a curve needs besides: its models after fewer steps."""
-        study = self.studies.text_to_image
-        if not (study and study.curve):
-            return {}
-        trained = [name for name in study.generators if self.generators[name].trained]
-        return {
-            f"{name}@{step}": self.generators[name].model_copy(update={"step": step})
-            for name in study.curve.generators or trained
-            for step in study.curve.steps
-        }
 
     def _write_out_casd(self) -> None:
         """Add the models of study `casd`, how they are sampled, and what of classes is compared."""

@@ -106,10 +106,62 @@ def source(config: Config, source: str) -> dict[str, Any]:
         # The middle of the day, so that rounding does not move the date.
         day = released.timetuple().tm_yday - 0.5
         x, x_name = round(released.year + day / 366, 4), "release date"
-    found = {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+    told = {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
     if source in config.casd_models and config.studies.casd:
-        found["casd"] = casd.about(config.studies.casd, config.casd_models[source])
-    return found
+        told["casd"] = casd.about(config.studies.casd, config.casd_models[source])
+    return told | (arm(config, name) if name in config.generators else {})
+
+
+def arm(config: Config, generator: str) -> dict[str, Any]:
+    """Return what the metrics table says of a model that study `text_to_image` compares.
+
+    Empty where it does not. What a model has learnt from is known of those that are trained here.
+    """
+    study = config.studies.text_to_image
+    companion = config.companions.get(generator)
+    name = companion.of if companion else generator
+    if study is None or name not in study.generators:
+        return {}
+    found: dict[str, Any] = {
+        "arm": name,
+        "arm_order": study.generators.index(name),
+        "baseline": name in (study.baselines or study.generators[:1]),
+        "training": companion.training if companion else 0,
+        "on_curve": bool(companion and companion.step),
+    }
+    trained = config.generators[generator].trained
+    if trained is None:
+        return found
+    model = config.trained_models[trained]
+    return found | {
+        "denoiser": model.denoiser.kind,
+        "captions": "+".join(model.captions),
+        "augmentation": model.augmentation,
+        "training_step": config.generators[generator].step or model.steps,
+        "training_steps": model.steps,
+    }
+
+
+def recogniser(config: Config) -> dict[str, Any]:
+    """Return how study `text_to_image` finds out whether images show the class asked for."""
+    study = config.studies.text_to_image
+    if study is None or study.classifier is None:
+        return {}
+    sources = [name for name, (of, _) in config.generated.items() if arm(config, of)]
+    return {"classifier": study.classifier, "seeds": study.seeds, "sources": sources}
+
+
+def benchmark(config: Config, generator: str, benchmark: str) -> dict[str, Any]:
+    """Return what the metrics table says of a generator's scores in a benchmark."""
+    return {
+        "study": "text-to-image",
+        "test_source": f"{generator}-{benchmark}",
+        "settings": {
+            "generator": generator,
+            "benchmark": benchmark,
+            **arm(config, generator),
+        },
+    }
 
 
 def images(config: Config, study: str, source: str) -> dict[str, Any]:
@@ -123,8 +175,12 @@ def images(config: Config, study: str, source: str) -> dict[str, Any]:
 def distribution(config: Config, name: str, source: str) -> dict[str, Any]:
     """Return what the metrics table says of all numbers of a distribution and a source."""
     encoder = config.distributions[name].encoder
+    # Figures of study A know nothing of models before their end.
+    of_study_b = config.studies.text_to_image and not config.studies.transfer
+    alone = source != "real" and source not in config.compared_sources
+    study = "text-to-image" if of_study_b or alone else "transfer"
     return {
-        "study": "transfer",
+        "study": "casd" if source in config.casd_models else study,
         "train_source": "real",
         "test_source": source,
         "view": config.encoders[encoder].view,

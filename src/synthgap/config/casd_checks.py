@@ -28,8 +28,10 @@ def check_casd(config: Config) -> None:
             f"{where}.distribution: `{study.distribution}` has no `{min(lacking)}` among its "
             "metrics"
         )
-    if chosen.classes is not None:
-        raise ValueError(f"{where}.distribution: `{study.distribution}` is of some classes alone")
+    if chosen.classes is not None or chosen.split != "train":
+        raise ValueError(
+            f"{where}.distribution: `{study.distribution}` is not of all training images"
+        )
     if study.classifier is not None:
         _refer(f"{where}.classifier", study.classifier, config.classifiers)
     for metric, threshold in study.memorised:

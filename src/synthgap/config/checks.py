@@ -33,6 +33,9 @@ def _check_references(config: "Config") -> None:
             _refer(f"generators.{name}.trained", generator.trained, config.trained_models)
         if generator.realism:
             _check_realism(config, name, generator)
+        if generator.search:
+            where = f"generators.{name}.search.scorer"
+            _refer(where, generator.search.scorer, config.scorers)
         labels, classes = generator.class_labels, config.real.known_classes
         if isinstance(labels, list) and classes not in (None, len(labels)):
             raise ValueError(

@@ -12,7 +12,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from synthgap.classifiers.recipe import Recipe
 from synthgap.config.classifiers import TimmArchitecture
-from synthgap.config.sections import Count, FolderName, Name, PerSplit, Section
+from synthgap.config.sections import (
+    Count,
+    FolderName,
+    ModelName,
+    Name,
+    PerSplit,
+    PromptKind,
+    Section,
+)
 from synthgap.diffusion.edm import PIPELINE_CLASS
 from synthgap.errors import UserError, suggest
 from synthgap.hub import is_folder
@@ -135,6 +143,13 @@ NOISED_RECIPE = {
 }
 
 
+class Search(Section):
+    """Of several images of a prompt the one that scores best (paper B, table 7)."""
+
+    candidates: Annotated[int, Field(ge=2)] = Field(description="images of each prompt")
+    scorer: Name = Field(description="one of `alignment.scorers`")
+
+
 class Generator(Section):
     """A text-to-image pipeline and how it is called; what is left out comes from the preset."""
 
@@ -142,7 +157,7 @@ class Generator(Section):
     settings: Literal["authors", "paper"] = Field(
         "authors", description="of the preset: the model card's, or those of paper A's code"
     )
-    trained: Name | None = Field(None, description="a model of `trained_models`")
+    trained: ModelName | None = Field(None, description="a model of `trained_models`")
     edm: Name | None = Field(None, description="a model of `edm_models`")
     step: Count | None = Field(
         None, description="that model as it was after so many steps; at its end if left out"
@@ -165,6 +180,9 @@ class Generator(Section):
         "class, or `order` where both number them alike",
     )
     realism: Realism | None = Field(None, description="steer the sampler towards real images")
+    search: Search | None = Field(
+        None, description="test-time scaling: make several images, keep the one that scores best"
+    )
     steps: Count | None = Field(None, description="inference steps")
     image_size: Side | None = Field(
         None, description="side in pixels that the model renders; stored at the real images' size"
@@ -189,6 +207,9 @@ class Generator(Section):
     samples_per_class: PerSplit | None = Field(
         None, description="images, if not `synthetic.samples_per_class`"
     )
+    prompts: list[PromptKind] | None = Field(
+        None, min_length=1, description="kinds of prompt, if not `synthetic.prompts`"
+    )
     shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
@@ -209,6 +230,8 @@ class Generator(Section):
             )
         if self.step is not None and (self.trained is None or self.realism):
             raise ValueError("step: only of a `trained` model, and without `realism`")
+        if self.prompts is not None and self.class_labels is not None:
+            raise ValueError("prompts: a pipeline with `class_labels` is told a class alone")
         if self.preset is None:
             if "settings" in self.model_fields_set:
                 raise ValueError("`settings` chooses among a preset's; there is none here")

@@ -142,6 +142,11 @@ class Scorer(Section):
         return found
 
     @property
+    def roles(self) -> set[str]:
+        """The roles of all its models."""
+        return {*self.local_models, *self.hub_models, *self.weight_files}
+
+    @property
     def hub_models(self) -> dict[str, HubModel]:
         """What is downloaded as a folder, by role."""
         return {

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-# `@` stands before a step: `dit@50000`.
-GeneratorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
+# `@` stands before a step, `~` before the number of a further training: `dit@50000`, `dit~1`.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@~-]*$")]
 # Paths go into shell commands and wildcards.
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
 Split = Literal["train", "val", "test"]

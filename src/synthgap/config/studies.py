@@ -215,8 +215,11 @@ class TextToImage(Section):
     generators: list[Name] = Field(
         min_length=1, description="that are compared, of `generators`, in the order of the table"
     )
-    baseline: Name | None = Field(
-        None, description="of them: what the others are compared with; the first if left out"
+    baselines: list[Name] | None = Field(
+        None,
+        min_length=1,
+        description="of them: each other is compared with the one of its kind of denoiser; the "
+        "first if left out",
     )
     classifier: Name | None = Field(
         None,
@@ -224,11 +227,15 @@ class TextToImage(Section):
         "the class that was asked for",
     )
     seeds: list[Seed] = Field([0], min_length=1, description="of the classifier, one training each")
+    trainings: Count = Field(
+        1,
+        description="of each model that is trained here, each with a seed; intervals are over them",
+    )
     curve: Curve | None = None
 
     @model_validator(mode="after")
     def _names_its_own(self) -> Self:
-        named = {"baseline": [self.baseline] if self.baseline else []}
+        named = {"baselines": self.baselines or []}
         named["curve.generators"] = self.curve.generators or [] if self.curve else []
         for key, names in named.items():
             for name in names:

@@ -223,6 +223,7 @@ class TrainedModel(Section):
     )
     seed: Seed = 0
     processes: Count = Field(1, description="that share each batch, each with a GPU of its own")
+    nodes: Count = Field(1, description="of a cluster, that the processes are spread over")
     threads: Count = Field(1, description="CPU threads; a fixed number, as it moves last digits")
 
     @model_validator(mode="after")
@@ -231,6 +232,10 @@ class TrainedModel(Section):
             raise ValueError(
                 f"batch_size: {self.batch_size} images cannot be shared by {self.processes} "
                 "processes"
+            )
+        if self.processes % self.nodes:
+            raise ValueError(
+                f"nodes: {self.processes} processes cannot be spread evenly over {self.nodes} nodes"
             )
         return self
 
@@ -246,9 +251,19 @@ class TrainedModel(Section):
         """Return how images of a source are described: composites by their captions alone."""
         return list(self.captions) if source == "real" else ["long"]
 
+    @property
+    def augmentation(self) -> str:
+        """What is made of the images besides, in words: "CutMix all, p 0.5 above 400"."""
+        told = []
+        if used := self.composites:
+            told.append(f"CutMix {used.pattern}, p {used.probability:g} above {used.above:g}")
+        if self.crops:
+            told.append(f"crops from {self.crops.smallest:g}, p {self.crops.probability:g}")
+        return "; ".join(told) or "none"
+
     def options(self) -> dict[str, Any]:
         """Return what `train_generator` needs to know."""
         return self.model_dump(
             mode="json",
-            exclude={"autoencoder", "text_encoder", "start", "threads", "processes"},
+            exclude={"autoencoder", "text_encoder", "start", "threads", "processes", "nodes"},
         )

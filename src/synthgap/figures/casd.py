@@ -140,7 +140,7 @@ def plain(row: Row) -> str:
     """Return what a row's number is called in tables of the study; nothing for others."""
     if row.metric == OTHER_CLASSES:
         return OTHER_CLASSES
-    if row.study == "transfer" and row.settings.get("distribution") != _about(row)["distribution"]:
+    if row.settings.get("distribution", own := _about(row)["distribution"]) != own:
         return ""
     if _FRECHET.match(row.metric):
         return FRECHET

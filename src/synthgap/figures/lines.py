@@ -44,7 +44,14 @@ def draw_lines(
 
 
 def line(
-    axes: Axes, at: Mapping[float, Row], colour: Any, name: str, *, width: float = 1.2, **look: Any
+    axes: Axes,
+    at: Mapping[float, Row],
+    colour: Any,
+    name: str,
+    *,
+    width: float = 1.2,
+    marker: str = "o",
+    **look: Any,
 ) -> None:
     """A line with the interval of each of its points."""
     errors = [style.error(row) for row in at.values()]
@@ -54,7 +61,7 @@ def line(
         yerr=[[e[0][0] for e in errors], [e[1][0] for e in errors]],
         color=colour,
         gid=name,
-        marker="o",
+        marker=marker,
         markersize=3.5,
         elinewidth=0.8,
         lw=width,

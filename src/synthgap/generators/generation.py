@@ -44,11 +44,13 @@ class Batch:
         failures: for each image None, or why it is none.
         truncated: for each prompt, how many of its tokens were cut off, by the tokenizer of each
             text encoder that did not read it to its end.
+        details: for each image what else is to be recorded of it; None where there is nothing.
     """
 
     pixels: NDArray[np.uint8]
     failures: list[str | None]
     truncated: list[dict[str, int]]
+    details: list[dict[str, Any]] | None = None
 
 
 class Model(Protocol):
@@ -72,7 +74,8 @@ class Made:
         details: `batch` (index of its first image in the shard), `batch_size` (images in the
             call), `attempt` (from 0), and where there are any `attempt_seed` (of a later attempt),
             `refused` (why attempts failed) and `truncated` (tokens cut from the prompt, by the
-            tokenizer of each text encoder that did not read all of it).
+            tokenizer of each text encoder that did not read all of it); and what the model's
+            `Batch.details` say.
     """
 
     status: str
@@ -229,11 +232,13 @@ def _make(
     for attempt in range(attempts):
         seeds = [attempt_seed(batch[i]["seed"], attempt) for i in left]
         images = model.generate([batch[i]["prompt"] for i in left], seeds)
-        for i, seed, image, failure, truncated in zip(
-            left, seeds, images.pixels, images.failures, images.truncated, strict=True
+        further = images.details or [{}] * len(left)
+        for i, seed, image, failure, truncated, details in zip(
+            left, seeds, images.pixels, images.failures, images.truncated, further, strict=True
         ):
             made[i].status, pixels[i] = failure or "ok", image
             made[i].details |= {"attempt": attempt, "batch_size": len(left), "truncated": truncated}
+            made[i].details |= details
             if attempt:
                 made[i].details["attempt_seed"] = seed
             if failure:

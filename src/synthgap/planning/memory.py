@@ -13,17 +13,18 @@ def generator_mb(config: Config, name: str) -> int:
     """Return MB of main memory for a generator: its weights pass through it on their way."""
     generator = config.generators[name]
     if generator.trained:
-        return BASE_MB
+        encoder = config.text_encoders[config.trained_models[generator.trained].text_encoder]
+        return BASE_MB if encoder.made_here else UNKNOWN_MB
     if generator.preset:
         return BASE_MB + int(1500 * presets()[generator.preset].download_gb)
     return UNKNOWN_MB
 
 
 def trained_mb(config: Config, name: str) -> int:
-    """Return MB of main memory for training: the text encoder goes into the pipeline at the end."""
-    encoder = config.text_encoders[config.trained_models[name].text_encoder]
-    room = 1000 if encoder.made_here else UNKNOWN_MB
-    return config.trained_models[name].processes * BASE_MB + room
+    """Return MB of a node for training: the text encoder goes into the pipeline at the end."""
+    model = config.trained_models[name]
+    room = 1000 if config.text_encoders[model.text_encoder].made_here else UNKNOWN_MB
+    return model.processes // model.nodes * BASE_MB + room
 
 
 def captioner_mb(config: Config) -> int:

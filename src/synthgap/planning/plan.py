@@ -12,8 +12,10 @@ from synthgap.config.encoders import encoder_models
 from synthgap.config.generators import Generator, presets
 from synthgap.config.views import depth_models
 from synthgap.hub import HubModel
+from synthgap.planning.benchmarks import benchmark_rows
 from synthgap.planning.captions import caption_rows
 from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
+from synthgap.planning.training import estimated_generation, recognition, trained_models
 from synthgap.weights import WeightFile
 
 # Data set, view, classifier, seed.
@@ -47,7 +49,7 @@ class Plan:
         real: Mapping[str, int],
     ) -> None:
         self.config, self.measured, self.classes, self.real = config, measured, classes, real
-        self.sources = ["real", *config.sources]
+        self.sources = ["real", *config.compared_sources]
         self.pixels = config.real.image_size**2
 
     def rows(self) -> list[Row]:
@@ -71,30 +73,7 @@ class Plan:
             size, note = about.get(model.name, (None, "size unknown: no preset"))
             done = self._found("download_model", model.label).done.get("", 0)
             yield Row("download_model", model.label, 1, done, hours=0.0, gb=size, note=note)
-        yield from self._trained_models()
-
-    def _trained_models(self) -> Iterator[Row]:
-        models = self.config.trained_models.values()
-        for name in dict.fromkeys(model.autoencoder for model in models):
-            if self.config.autoencoders[name].made_here:
-                yield self._jobs("train_autoencoder", name, 1)
-            sources = {s for m in models if m.autoencoder == name for s in m.learns_from.values()}
-            shards = sum(self.config.shards_of(source)["train"] for source in sources)
-            yield self._jobs("encode_latents", name, shards)
-        for name in dict.fromkeys(model.text_encoder for model in models):
-            if self.config.text_encoders[name].made_here:
-                yield self._jobs("build_text_encoder", name, 1)
-            learnt = {
-                (source, kind)
-                for model in models
-                if model.text_encoder == name
-                for source in model.learns_from.values()
-                for kind in model.kinds_of(source)
-            }
-            shards = sum(self.config.shards_of(source)["train"] for source, _ in learnt)
-            yield self._jobs("encode_texts", name, shards)
-        for name, model in self.config.trained_models.items():
-            yield self._jobs("train_generator", name, 1, model.steps * model.batch_size)
+        yield from trained_models(self)
 
     def _kind(self, view: str) -> str:
         return "rgb" if view == "rgb" else self.config.views[view].kind
@@ -143,19 +122,22 @@ class Plan:
         yield self._shards("prepare_real", "real", [("real", split) for split in SPLITS], codec)
         yield from caption_rows(config, self.measured, self.real)
         for source in config.guided:
-            yield self._jobs("train_realism", source, 1)
+            yield self.jobs("train_realism", source, 1)
         for source in config.generated:
             yield self._generation(source)
         for name in config.image_sets:
             parts = [(name, split) for split in SPLITS]
             yield self._shards("prepare_images", name, parts, codec)
+        yield from benchmark_rows(self)
         for pattern in config.composites:
             yield self._shards("composite_images", f"cutmix-{pattern}", [("real", "train")], codec)
 
     def _views(self) -> Iterator[Row]:
         for name, view in self.config.views.items():
             used = self.config.sources_in(name)
-            parts: list[tuple[str, str]] = [(source, split) for source in used for split in SPLITS]
+            parts: list[tuple[str, str]] = [
+                (source, split) for source in used for split in self.config.splits_of(source)
+            ]
             shown = [(source, "test") for source in self.config.shown_sources]
             parts += [one for one in shown if one not in parts]
             if name not in self.config.depth_views:
@@ -168,7 +150,7 @@ class Plan:
                 side = self.config.depth_views[name].input_size
                 speed = known["images_per_second"] * (known["image_size"] / side) ** 2
                 hours, longest = self._hours(parts, "estimate_depth", speed, view=name)
-                row = self._figured(row, known, speed, hours, longest)
+                row = self.figured(row, known, speed, hours, longest)
             yield row
 
     def _classifiers(self) -> Iterator[Row]:
@@ -182,6 +164,7 @@ class Plan:
             for seed in probe.seeds
         }
         trainings |= self._blended() | self._compared()
+        trainings |= {key: self.real.get("train") for key in recognition(self.config)}
         for name, classifier in config.classifiers.items():
             images = [
                 self._an_epoch(classifier.recipe, n)
@@ -194,22 +177,22 @@ class Plan:
             if None not in images:
                 seen = sum(filter(None, images)) * classifier.recipe.epochs
             known = speeds()["train_classifier"].get(getattr(classifier.architecture, "name", ""))
-            row = self._jobs("train_classifier", name, len(images), images=seen)
+            row = self.jobs("train_classifier", name, len(images), images=seen)
             # The table holds for images of about its own size.
             if row.hours is None and known and config.real.image_size >= 160:
                 speed, longest = known["images_per_second"], None
                 if seen is not None:
                     longest = max(filter(None, images)) * classifier.recipe.epochs / speed / 3600
-                row = self._figured(row, known, speed, seen and seen / speed / 3600, longest)
+                row = self.figured(row, known, speed, seen and seen / speed / 3600, longest)
             yield row
-            yield self._jobs("evaluate_classifier", name, len(images))
+            yield self.jobs("evaluate_classifier", name, len(images))
         yield from self._distributions()
         if config.studies.transfer:
-            yield self._jobs("measure_spectrum", "transfer", len(self.sources))
+            yield self.jobs("measure_spectrum", "transfer", len(self.sources))
         if config.comparisons:
             yield from self._comparisons()
         if self.config.captioned:
-            yield self._jobs("measure_captions", "transfer", 1)
+            yield self.jobs("measure_captions", "transfer", 1)
 
     def _an_epoch(self, recipe: Recipe, images: int | None) -> int | None:
         """Return how many images pass in an epoch, of so many in the data set."""
@@ -257,33 +240,35 @@ class Plan:
         trials, study = self.config.trials, self.config.studies.distinguish
         assert study is not None
         files = [trial for trial in trials if trial.classifier == METADATA]
-        yield self._jobs("check_leaks", "distinguish", len(files))
+        yield self.jobs("check_leaks", "distinguish", len(files))
         for encoder in study.probes:
             used = [trial for trial in trials if trial.classifier == LINEAR + encoder]
-            yield self._jobs("train_linear_probe", encoder, len(used))
+            yield self.jobs("train_linear_probe", encoder, len(used))
         if study.occlusion:
             shown = [c for c in self.config.comparisons.values() if not (c.is_control or c.samples)]
-            yield self._jobs("map_occlusion", "distinguish", len(shown))
+            yield self.jobs("map_occlusion", "distinguish", len(shown))
 
     def _distributions(self) -> Iterator[Row]:
         config = self.config
         for name, encoder in config.used_encoders.items():
             parts = self._encoded(name)
             shards = sum(config.shards_of(source, encoder.view)[split] for source, split in parts)
-            yield self._jobs("extract_features", name, shards)
+            yield self.jobs("extract_features", name, shards)
         for name in config.distributions:
-            yield self._jobs("measure_reference", name, 1)
-            yield self._jobs("measure_distribution", name, len(self.sources))
+            yield self.jobs("measure_reference", name, 1)
+            yield self.jobs("measure_distribution", name, 1 + len(config.sources))
         for name in config.scorers:
-            yield self._jobs("measure_alignment", name, len(config.generated))
+            yield self.jobs("measure_alignment", name, len(config.generated))
         if config.replication:
-            yield self._jobs("measure_replication", "transfer", len(self.sources))
+            yield self.jobs("measure_replication", "transfer", len(self.sources))
 
     def _encoded(self, encoder: str) -> set[tuple[str, str]]:
         """Return the sources and splits that an encoder sees."""
         config, found = self.config, set[tuple[str, str]]()
-        if any(one.encoder == encoder for one in config.distributions.values()):
-            found |= {("real", "train"), ("real", "test"), *((s, "train") for s in config.sources)}
+        for one in config.distributions.values():
+            if one.encoder == encoder:
+                found |= {("real", "train"), ("real", "test")}
+                found |= {(source, one.split) for source in config.sources}
         compared = {
             source
             for trial in config.trials
@@ -294,13 +279,16 @@ class Plan:
 
     def _generation(self, source: str) -> Row:
         config, name = self.config, self.config.sources[source][0]
-        parts = [(source, split) for split in SPLITS]
+        parts = [(source, split) for split in config.splits_of(source)]
         row = self._shards("generate_images", source, parts, config.real.image_format)
         preset_name = config.generators[name].preset
         known = speeds()["generate_images"].get(preset_name or "")
         if preset_name is not None and known and row.images_per_second is None:
             speed = known["images_per_second"] / self._work(name, preset_name, known)
-            row = self._figured(row, known, speed, *self._hours(parts, "generate_images", speed))
+            row = self.figured(row, known, speed, *self._hours(parts, "generate_images", speed))
+        elif row.hours is None and (figure := estimated_generation(config, name)):
+            speed = figure["images_per_second"]
+            row = self.figured(row, figure, speed, *self._hours(parts, "generate_images", speed))
         elif row.hours is None:
             return Row(**vars(row) | {"note": "speed unknown until a shard is done"})
         return Row(**vars(row) | {"note": self._advice(row, source)})
@@ -327,14 +315,16 @@ class Plan:
         side = max(generator.image_size, binned or 0)
         passes = self.config.generators[name].passes_a_step or 1
         usual = Generator(preset=preset_name).passes_a_step or 1
+        tries = generator.search.candidates if generator.search else 1
         # It grows with steps, passes and, roughly, pixels.
         work = generator.steps / known["steps"] * passes / usual * (side / known["image_size"]) ** 2
+        work *= tries
         return float(work)
 
     def _found(self, stage: str, what: str) -> Measured:
         return self.measured.get((stage, what), Measured())
 
-    def _jobs(self, stage: str, what: str, jobs: int, images: int | None = None) -> Row:
+    def jobs(self, stage: str, what: str, jobs: int, images: int | None = None) -> Row:
         """Return a row whose time is known from finished jobs alone."""
         found = self._found(stage, what)
         done = min(sum(found.done.values()), jobs)
@@ -356,7 +346,7 @@ class Plan:
         images = self._in_view(images, view)
         found = self._found(stage, what)
         jobs = sum(self.config.shards_of(source, view)[split] for source, split in parts)
-        row = self._jobs(stage, what, jobs, images)
+        row = self.jobs(stage, what, jobs, images)
         crop = getattr(self.config.views.get(view), "size", 0) if "crop" in self._kind(view) else 0
         size = found.bytes_an_image or (crop**2 or self.pixels) * BYTES_A_PIXEL[codec]
         known: dict[str, Any] = {"gb": None if images is None else images * size / 1e9}
@@ -387,7 +377,7 @@ class Plan:
             left *= 1 - min(sum(self._found(stage, view).done.values()), jobs) / jobs
         return left, longest
 
-    def _figured(
+    def figured(
         self, row: Row, known: Mapping[str, Any], speed: float, hours: float | None,
         longest: float | None,
     ) -> Row:  # fmt: skip

@@ -30,6 +30,19 @@ CAPTIONS = {
         "distribution; both low, a shifted one. The star is the real test split: what perfect "
         "images would reach.",
     ),
+    "text_to_image": (
+        "What captions and augmentation make of models",
+        "Each line is a model with its prompts, each panel a metric. Dots are means, bars their "
+        "intervals, small marks single trainings. The band is the interval of the baseline: what "
+        "lies within it is not shown to be better or worse. The dashed line is what other real "
+        "images come to.",
+    ),
+    "text_to_image_by_step": (
+        "How models do as they learn",
+        "The same metrics of models before their end. A curve that turns for the worse is that of "
+        "a model that learns its training images by heart. Intervals are of the images of one "
+        "training.",
+    ),
     "distinguish": (
         "Can a classifier tell them apart?",
         "Accuracy of classifiers trained to tell which source an image is of. At a row's dashed "

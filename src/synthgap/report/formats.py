@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 
 from synthgap.figures.data import Source
 from synthgap.metrics.table import Row
@@ -60,3 +61,9 @@ def place(source: Source) -> str:
 def sentence(words: str) -> str:
     """With its first letter large."""
     return words[:1].upper() + words[1:]
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -11,31 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synthgap.figures.data import REAL
+from synthgap.figures.metric_titles import TITLES, digits_for, title_of, variant_note
 from synthgap.metrics.table import Row
 
-# Plain name of a metric -> title, whether it is a share. The order is that of the columns.
-TITLES = {
-    "density": ("Density", False),
-    "coverage": ("Coverage", True),
-    "precision": ("Precision", True),
-    "recall": ("Recall", True),
-    "fid": ("FID ↓", False),
-    "kid": ("KID ↓", False),
-    "fd_dinov2": ("FD-DINOv2 ↓", False),
-    "kd_dinov2": ("KD-DINOv2 ↓", False),
-    "fd": ("Fréchet distance ↓", False),
-    "kd": ("Kernel distance ↓", False),
-    "vendi_within_class": ("Vendi score within classes", False),
-    "class_probability": ("Probability of the class asked for ↑", True),
-    "lpips": ("LPIPS to the nearest training image ↑", False),
-    "ssim": ("SSIM with the nearest training image ↓", False),
-}
 STUDIES = {
     "alignment": "Images with their prompts",
     "replication": "Replication",
     "text-to-image": "Compositional benchmarks",
 }
-_WORDS = {"euclidean": "Euclidean", "gaussian": "Gaussian", "rgb": "RGB", "all-pairs": "all pairs"}
 _OF_CLASS = re.compile(r"coverage_of_class_")
 _LISTED = 3
 
@@ -72,12 +55,16 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 
 def _title(row: Row) -> str | None:
-    if row.study == "transfer" and "distribution" in row.settings:
+    if row.settings.get("training") or row.settings.get("on_curve"):
+        return None  # of study B's further trainings and models before their end
+    if row.study in ("transfer", "text-to-image") and "distribution" in row.settings:
         name = row.settings["distribution"]
         called = "" if name == row.encoder else f"{name}: "
         seen = "images" if row.view == "rgb" else f"images in the view {row.view},"
         text = f"{called}{seen} as the encoder {row.encoder} sees them"
         return text[:1].upper() + text[1:]
+    if row.study == "text-to-image" and "benchmark" not in row.settings:
+        return None
     return STUDIES.get(row.study)
 
 
@@ -102,30 +89,12 @@ def _group(title: str, rows: list[Row]) -> Group:
 
 
 def _column(metric: str, rows: dict[str, Row]) -> MeasureColumn:
-    name = _plain(metric)
-    title, percent = TITLES.get(name, (metric.replace("_", " "), False))
-    variant = metric.removeprefix(name).strip("_").replace("_", " ") if name in TITLES else ""
-    # Numbers of such different sizes as FID and KID, each with three digits that say something.
-    largest = max(abs(row.value) for row in rows.values())
-    digits = 2 if largest >= 1 else 3 if largest >= 0.1 else 5
-    return MeasureColumn(title, _note(variant), rows, percent, digits)
-
-
-def _plain(metric: str) -> str:
-    """The longest name of `TITLES` that a metric's name begins with, or all of it."""
-    known = [name for name in TITLES if metric == name or metric.startswith(f"{name}_")]
-    return max(known, key=len, default=metric)
-
-
-def _note(variant: str) -> str:
-    """`k5 euclidean` -> "k = 5, Euclidean"; `n500` -> "of 500 images"."""
-    words = variant.removesuffix("nearest").replace("all pairs", "all-pairs").split()
-    words = [re.sub(r"^k(\d+)$", r"k = \1", word) for word in words]
-    words = [re.sub(r"^n(\d+)$", r"of \1 images", word) for word in words]
-    return ", ".join(_WORDS.get(word, word) for word in words)
+    title = title_of(metric)
+    digits = digits_for(max(abs(row.value) for row in rows.values()))
+    return MeasureColumn(title.with_arrow, variant_note(metric), rows, title.percent, digits)
 
 
 def _order(column: MeasureColumn) -> tuple[int, str]:
-    titles = [title for title, _ in TITLES.values()]
+    titles = [title.with_arrow for title in TITLES.values()]
     place = titles.index(column.title) if column.title in titles else len(titles)
     return place, column.title + column.note

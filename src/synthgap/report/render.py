@@ -26,6 +26,7 @@ from synthgap.report.figures import data_uri
 from synthgap.report.figures import figures as shown_figures
 from synthgap.report.formats import sentence
 from synthgap.report.measures import groups
+from synthgap.report.text_to_image import text_to_image
 
 DEFINITIONS = {
     "Gap to real": (
@@ -71,6 +72,8 @@ DEFINITIONS = {
 
 # Told elsewhere on the page.
 _PER_SOURCE = {"generator", "prompts", "x", "x_name", "probe", "seeds"}
+_PER_SOURCE |= {"arm", "arm_order", "baseline", "training", "on_curve", "denoiser", "captions"}
+_PER_SOURCE |= {"augmentation", "training_step", "training_steps"}
 
 
 @dataclass(frozen=True)
@@ -111,19 +114,18 @@ def render(
         classes: accuracies by class (`synthgap.metrics.predictions.CLASSES_SCHEMA`).
 
     Raises:
-        UserError: the table has neither Synth->Real accuracies nor comparisons, is ambiguous, or
-            the context lacks a key.
+        UserError: the table has nothing of any study, is ambiguous, or the context lacks a key.
     """
     lacking = [key for key in ("config_yaml", "versions", "commands") if key not in context]
     if lacking:
         raise UserError(f"report: the context lacks {', '.join(lacking)}")
     rows = table_rows(table)
     sources = data.sources(rows)
-    apart = distinguished(rows)
+    apart, arms = distinguished(rows), text_to_image(rows)
     architecture = context.get("architecture")
     accuracy = data.synth_to_real(rows, architecture=architecture)
     trained = casd(rows)
-    if not (apart or trained):
+    if not (apart or arms or trained):
         data.require_sources(sources)
         data.require("top-1 accuracy on real images", accuracy, [])
     main = _main_columns(rows, accuracy, context) if accuracy else []
@@ -134,6 +136,7 @@ def render(
         question=context.get("question"),
         answer=answer(sources, accuracy, context.get("question")) if accuracy else None,
         distinguished=apart,
+        text_to_image=arms,
         casd=trained,
         real=accuracy.get(data.REAL),
         sources=sources,

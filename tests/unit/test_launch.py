@@ -1,0 +1,40 @@
+"""How the processes of a training are started."""
+
+import subprocess
+import sys
+
+from synthgap.launch import words
+
+COMMAND = ["train.py", "--log", "x"]
+
+
+def test_one_process_needs_no_launcher():
+    assert words(COMMAND, 1, 1, 4, 1, {}, "n1") == [sys.executable, *COMMAND]
+
+
+def test_several_on_one_machine_meet_there():
+    found = words(COMMAND, 4, 1, 2, 4, {"SLURM_JOB_ID": "7"}, "n1")
+    assert found[1:] == [
+        "-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone", "--", *COMMAND,
+    ]  # fmt: skip
+    # Nodes are Slurm's; elsewhere all are here.
+    assert words(COMMAND, 4, 2, 2, 4, {}, "n1") == found
+
+
+def test_several_on_several_nodes_meet_on_the_first():
+    found = words(COMMAND, 16, 2, 8, 16, {"SLURM_JOB_ID": "30007"}, "n1")
+    assert found[0] == "srun"
+    assert {"--nodes=2", "--ntasks=2", "--ntasks-per-node=1"} <= set(found)
+    assert {"--cpus-per-task=64", "--gpus-per-node=8"} <= set(found)
+    assert {"--nproc-per-node=8", "--nnodes=2", "--rdzv-endpoint=n1:30007"} <= set(found)
+    assert found[-4:] == ["--", *COMMAND]
+
+
+def test_options_of_the_command_reach_it(tmp_path):
+    script = tmp_path / "show.py"
+    script.write_text("import sys; print(sys.argv[1:])")
+    command = [sys.executable, "-m", "synthgap.launch", "--processes", "1", "--"]
+    done = subprocess.run(
+        [*command, str(script), "--log", "a b"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['--log', 'a b']"
