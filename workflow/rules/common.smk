@@ -75,6 +75,8 @@ FIGURES = [
     *(["transfer_by_size"] if TRANSFER and TRANSFER.scaling else []),
     *CONFIG.mixings,
     *(["text_to_image"] if TEXT_TO_IMAGE else []),
+    *(["casd_by_size"] if CONFIG.studies.casd else []),
+    *(["casd_classes"] if CONFIG.studies.casd and CONFIG.studies.casd.classifier else []),
     *(["text_to_image_by_step"] if TEXT_TO_IMAGE and TEXT_TO_IMAGE.curve else []),
 ]
 HUB_MODELS = CONFIG.hub_models

@@ -13,12 +13,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from synthgap.classifiers.recipe import Recipe
 from synthgap.config.classifiers import TimmArchitecture
 from synthgap.config.sections import (
+    AskedKind,
     Count,
     FolderName,
     ModelName,
     Name,
     PerSplit,
-    PromptKind,
     Section,
 )
 from synthgap.diffusion.edm import PIPELINE_CLASS
@@ -207,7 +207,7 @@ class Generator(Section):
     samples_per_class: PerSplit | None = Field(
         None, description="images, if not `synthetic.samples_per_class`"
     )
-    prompts: list[PromptKind] | None = Field(
+    prompts: list[AskedKind] | None = Field(
         None, min_length=1, description="kinds of prompt, if not `synthetic.prompts`"
     )
     shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")

@@ -12,6 +12,8 @@ FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PromptKind = Literal["classname", "caption", "aio", "long"]
+# What images may be asked for by besides descriptions of real ones.
+AskedKind = PromptKind | Literal["faces"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
@@ -41,7 +43,7 @@ class PerSplit(Section):
 class Synthetic(Section):
     """Which synthetic images are made."""
 
-    prompts: list[PromptKind | Literal["faces"]] = Field(
+    prompts: list[AskedKind] = Field(
         ["classname", "caption"],
         min_length=1,
         description="what images are asked for by; `faces` are portraits of all kinds of people",
