@@ -69,7 +69,7 @@ def test_models_are_sources_that_other_studies_do_not_see():
     assert study.splits_of("dm-n40") == ["train"]
     told = about.source(study, "casd-n40-pretrained-m400")["casd"]
     assert told["arm"] == "casd"
-    assert told["designs"] == ["sizes"]
+    assert told["designs"] == {"sizes": 0}
     assert "casd" not in about.source(study, "pretrained")
 
 
@@ -88,7 +88,7 @@ def test_designs_share_models():
     )
     study = config.parse(raw)
     assert len(study.casd_models) == 9
-    assert about.source(study, "dm-n40")["casd"]["designs"] == ["sizes", "again"]
+    assert about.source(study, "dm-n40")["casd"]["designs"] == {"sizes": 0, "again": 2}
 
 
 def test_each_seed_is_a_training():

@@ -208,9 +208,12 @@ def subsets(study: Casd, whole: Distribution, classes: int | None) -> dict[str, 
 
 def about(study: Casd, one: Trained) -> dict[str, Any]:
     """Return what the metrics table says of a model's numbers."""
-    designs = [
-        name for name, design in study.designs.items() if one in of_design(design, study.seeds)
-    ]
+    # By name, with their places in the report.
+    designs = {
+        name: place
+        for place, (name, design) in enumerate(study.designs.items())
+        if one in of_design(design, study.seeds)
+    }
     return {
         "arm": one.arm,
         "real_images": one.images,

@@ -86,7 +86,10 @@ def of_study(rows: Iterable[Row]) -> list[Row]:
 
 def designs(rows: Iterable[Row]) -> list[str]:
     """Return the designs that rows belong to, in the config's order."""
-    return list(dict.fromkeys(name for row in of_study(rows) for name in _about(row)["designs"]))
+    places: dict[str, int] = {}
+    for row in of_study(rows):
+        places |= _about(row)["designs"]
+    return sorted(places, key=lambda name: places[name])
 
 
 def numbers(rows: Iterable[Row], design: str) -> dict[Model, dict[str, Number]]:
