@@ -123,9 +123,8 @@ def test_a_folder_is_a_generator_like_any_other(tmp_path):
         images(again, [1], [7]), images(pipeline, [1], [7]), atol=1e-4, rtol=0
     )
 
-    options = generator_options(
-        image_size=8, guidance_scale=None, steps=3, class_labels="order", arguments={}
-    )
+    options = generator_options(model=str(tmp_path), image_size=8, guidance_scale=None, steps=3)
+    options |= {"class_labels": "order"}
     model = TextToImage(tmp_path, options, "cpu", classes={"cat": 0, "dog": 1})
     made = model.generate(["cat", "dog", "cat"], [7, 7, 8])
     assert made.failures == [None] * 3

@@ -88,25 +88,11 @@ class EDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 last = out
         self.norm = normalised(last)
         self.out = nn.Conv2d(last, in_channels, 3, padding=1)
+        initialise(self)
         # Last, so that with the same random numbers all else begins alike, told or not.
-        self.source = nn.Linear(sources, channels, bias=False) if sources else None
-        self.label = nn.Linear(classes, channels, bias=False) if classes else None
-        self.augmented = nn.Linear(augmentation, channels, bias=False) if augmentation else None
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Xavier's uniform weights; what ends a residual branch, or the network, begins as zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        for module in self.modules():
-            if isinstance(module, Block):
-                nn.init.zeros_(module.second.weight)
-            elif isinstance(module, SelfAttention):
-                nn.init.zeros_(module.out.weight)
-        nn.init.zeros_(self.out.weight)
+        self.augmented = embedding(augmentation, channels)
+        self.label = embedding(classes, channels)
+        self.source = embedding(sources, channels)
 
     def forward(
         self,
@@ -146,6 +132,29 @@ class EDMUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
             image = block(image, vector)
         found: Tensor = self.out(functional.silu(self.norm(image)))
         return found
+
+
+def initialise(network: nn.Module) -> None:
+    """Xavier's uniform weights; what ends a residual branch, or a network, begins as zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, Block):
+            nn.init.zeros_(module.second.weight)
+        elif isinstance(module, SelfAttention | EDMUNet):
+            nn.init.zeros_(module.out.weight)
+
+
+def embedding(numbers: int, width: int) -> nn.Linear | None:
+    """Return what makes a vector of so many numbers; None of none."""
+    if not numbers:
+        return None
+    layer = nn.Linear(numbers, width, bias=False)
+    initialise(layer)
+    return layer
 
 
 def one_hot(like: Tensor, labels: Tensor | None, count: int) -> Tensor:
