@@ -16,9 +16,9 @@ import numpy as np
 
 from synthgap.figures.data import REAL, prompts_order
 from synthgap.figures.metric_titles import TITLES, Title, plain_name, title_of, variant_note
+from synthgap.metrics.estimates import LEAST, signed_sum, student
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
-from synthgap.report.estimates import LEAST, signed_sum, student
 
 # Of what a distribution knows, what tells models apart; the rest is on the page anyway.
 LEFT_OUT = {"kid", "kd", "kd_dinov2", "vendi_within_class", "class_probability"}
