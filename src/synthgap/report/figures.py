@@ -118,7 +118,7 @@ CAPTIONS = {
 WIDE = {
     *("transfer_by_alignment", "transfer_by_architecture", "transfer_by_probe"),
     *("transfer_by_size", "mixing", "semi_supervised", "power_spectrum"),
-    *("distinguish", "distinguish_by_view"),
+    *("distinguish", "distinguish_by_view", "text_to_image", "text_to_image_by_step"),
 }
 
 
