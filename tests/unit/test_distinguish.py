@@ -218,6 +218,27 @@ def test_controls_off_chance_are_flagged():
     assert page_of().alarm  # nothing says that the test is fair
 
 
+def test_a_control_counts_with_the_most_seeds_that_it_has():
+    main = row(0.7, 0.6, 0.8, "real", "real", seeds=3)
+    end = row(0.52, 0.45, 0.6, "real", "real", seeds=1, axis="samples")
+    for rows in ([main, end], [end, main]):
+        assert "1 of 1 controls have chance outside" in page_of(*rows).controls
+
+
+def test_the_headline_claims_no_more_than_accuracy_says():
+    # Half right of four sources may be two of them told from the others.
+    several = row(0.5, 0.45, 0.55, "real", "a", "b", "c")
+    one = row(0.5, 0.45, 0.55, "real", "d")
+
+    def headline(*rows):
+        bits = [row(0.1, 0, 0.2, *r.settings["distributions"], metric=BOUND) for r in rows]
+        return distinguished([*rows, *bits]).headline
+
+    assert headline(several).startswith("Yes: in the comparison, sources were told apart better")
+    assert headline(several, one).startswith("In part: in 1 of 2 comparisons, sources were")
+    assert headline(one) == "No: nothing was told apart beyond chance."
+
+
 def test_one_in_twenty_controls_may_be_off_chance():
     fair = [row(0.5, 0.4, 0.6, "real", "real", architecture=f"n{i}", order=i) for i in range(19)]
     found = page_of(*fair, row(0.7, 0.6, 0.8, "real", "real"))

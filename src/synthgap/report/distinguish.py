@@ -122,10 +122,12 @@ def _answer(rows: Sequence[Row]) -> tuple[str, list[str]]:
         )
     if not told:
         return "Nothing was compared but sources with themselves.", lines
+    # Of more than two sources, accuracy above chance says that some were told, and not each.
+    total = "the comparison" if len(told) == 1 else f"{sum(told)} of {len(told)} comparisons"
     if all(told):
-        return "Yes: each of these distributions was told from the others.", lines
+        return f"Yes: in {total}, sources were told apart better than by chance.", lines
     if any(told):
-        return f"In part: {sum(told)} of {len(told)} comparisons were told apart.", lines
+        return f"In part: in {total}, sources were told apart better than by chance.", lines
     return "No: nothing was told apart beyond chance.", lines
 
 
@@ -156,9 +158,9 @@ def _grid(rows: Sequence[Row], names: Sequence[str], looks: Mapping[str, str]) -
 
 def _controls(rows: Sequence[Row]) -> tuple[str, bool]:
     """What to say of all controls, on every axis, and whether it is alarming."""
-    # The ends of axes are the main table's numbers again.
+    # The ends of axes are the main table's numbers again, maybe of fewer seeds.
     distinct = {(r.settings["comparison"], r.view, r.architecture, r.settings["train_images"]): r
-                for r in rows}  # fmt: skip
+                for r in sorted(rows, key=lambda r: int(r.settings.get("seeds", 1)))}  # fmt: skip
     off = [row for row in distinct.values() if is_off_chance(row)]
     total = len(distinct)
     if not total:

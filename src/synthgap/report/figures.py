@@ -82,8 +82,8 @@ CAPTIONS = {
         "Real training images that are replaced by generated ones, and generated ones that are "
         "added to all real ones, so many for each real image that there is; from 1 on, nothing "
         "real is left where they replace. At the left of each panel there are real images alone; "
-        "the dashed line, with its interval, carries on what they reach. The darker, the higher on "
-        "the first figure's axis.",
+        "the dashed line, with its interval, carries on what they reach. The darker, the newer the "
+        "generator, or where dates are missing the higher its guidance scale.",
     ),
     "semi_supervised": (
         "The same with few labels",
