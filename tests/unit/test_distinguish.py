@@ -16,7 +16,13 @@ from synthgap.classifiers.linear import fit_probe
 from synthgap.data.comparisons import compare
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, write_manifest
 from synthgap.errors import UserError
-from synthgap.metrics.distinguish import BOUND, called_fake, information, told_apart
+from synthgap.metrics.distinguish import (
+    BOUND,
+    bound_over_seeds,
+    called_fake,
+    information,
+    told_apart,
+)
 from synthgap.metrics.predictions import Predictions
 from synthgap.metrics.table import Row
 from synthgap.report.distinguish import distinguished
@@ -89,6 +95,28 @@ def test_the_best_classifier_reaches_the_divergence(tmp_path, distance):
         assert bound.ci_low <= divergence <= bound.ci_high
         assert bound.ci_high - bound.ci_low < 0.03
     assert bound.value == pytest.approx(divergence, abs=0.01)
+
+
+@pytest.mark.parametrize("errors", [0.0005, 0.003, 0.05])
+def test_the_interval_holds_what_mistakes_would_cost_that_were_not_made(errors):
+    # A sure classifier: a right answer gives nearly a bit, and a wrong one costs seven.
+    right, wrong = (1 + np.log2(share) for share in (1 - 1 / 320, 1 / 320))
+    rng, held = np.random.default_rng(0), 0
+    for number in range(100):
+        bits = np.where(rng.random((1, 500)) < errors, wrong, right)
+        found = bound_over_seeds(bits, 2, seed=number)
+        assert found.low <= found.value <= found.high
+        held += found.low <= (1 - errors) * right + errors * wrong <= found.high
+    assert held >= 90
+
+
+def test_the_interval_stays_narrow_where_nothing_is_known():
+    bits = np.random.default_rng(0).normal(0, 0.02, (3, 500))
+    found = bound_over_seeds(bits, 2)
+    assert found.high - found.low < 0.008
+    nothing = bound_over_seeds(np.zeros((2, 50)), 2)
+    assert nothing.value == 0
+    assert np.isnan(nothing[1:]).all()
 
 
 def test_worse_classifiers_only_lower_the_bound(tmp_path):
