@@ -274,5 +274,18 @@ def test_one_in_twenty_controls_may_be_off_chance():
     assert not found.alarm
 
 
+def test_images_that_come_again_are_told():
+    def leak(metric, value, **settings):
+        return Row("leaks", metric, value, 100, None, None, train_source="real",
+                   test_source="gen", view="rgb", settings=settings)  # fmt: skip
+
+    files = {name: {"png": 1.0} for name in ("real", "gen")}
+    rows = [row(0.9, 0.8, 0.95, "real", "gen"), row(0.1, 0, 0.2, "real", "gen", metric=BOUND)]
+    rows += [leak("file_mismatch", 0.0, leak=False, files=files)]
+    rows += [leak("share_seen_in_training", 0.25), leak("share_of_several_sources", 0.0)]
+    (found,) = distinguished(rows).leaks
+    assert found.again == ["25\N{NO-BREAK SPACE}% of the test images were trained on, too"]
+
+
 def test_settings_survive_the_table():
     assert json.loads(json.dumps(settings_of("real", "a", "b")))["chance"] == 1 / 3

@@ -43,8 +43,10 @@ rule compare_sources:
 
 rule check_leaks:
     input:
-        train=f"{RESULTS}/images/{{comparison}}/train/{{view}}/manifest.parquet",
-        test=f"{RESULTS}/images/{{comparison}}/test/{{view}}/manifest.parquet",
+        **{
+            split: f"{RESULTS}/images/{{comparison}}/{split}/{{view}}/manifest.parquet"
+            for split in SPLITS
+        },
     output:
         measures=f"{RESULTS}/leaks/{{comparison}}/{{view}}.json",
         headers=f"{RESULTS}/predictions/{{comparison}}/{{view}}/{HEADERS}/seed-0.parquet",
@@ -62,8 +64,8 @@ rule check_leaks:
         seed=CONFIG.seed,
         code=code_digest("check_leaks"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/check_leaks.py --train {input.train} --test {input.test}"
-        " --name {wildcards.comparison} --about {params.about:q} --seed {params.seed}"
+        "python $SYNTHGAP_SCRIPTS/check_leaks.py --train {input.train} --val {input.val}"
+        " --test {input.test} --name {wildcards.comparison} --about {params.about:q} --seed {params.seed}"
         " --measures {output.measures} --headers {output.headers} --metadata {output.metadata}"
         " --log {log}"
 

@@ -12,6 +12,11 @@ from synthgap.metrics.table import Row
 from synthgap.report import formats
 
 MISMATCH, EDGES, BYTES = "file_mismatch", "block_edge_ratio", "file_bytes"
+# What to say of a share of images that come again, above 0.
+AGAIN = {
+    "share_seen_in_training": "of the test images were trained on, too",
+    "share_of_several_sources": "of the images are in several sources",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Leak:
     """by source, its kinds of files with their shares"""
     bytes_: dict[str, Row]
     edges: dict[str, Row]
+    again: list[str]
+    """which images come again, if any do"""
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,12 @@ def _leaks(rows: Sequence[Row]) -> list[Leak]:
                 {source: files[source] for source in order},
                 {source: of[BYTES][source] for source in order if source in of[BYTES]},
                 {source: of[EDGES][source] for source in order if source in of[EDGES]},
+                [
+                    f"{_percent(r.value)} {words}"
+                    for metric, words in AGAIN.items()
+                    for r in same
+                    if r.metric == metric and r.value
+                ],
             )
         )
     return sorted(found, key=lambda leak: (not leak.found, leak.label))
