@@ -1,6 +1,7 @@
 """Numbers of study C: temperature, lower bound of the divergence, linear probes, controls."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,10 @@ import pytest
 from made_up_metrics import told_apart as settings_of
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
 
 import train_linear_probe
+from synthgap.classifiers import linear
 from synthgap.classifiers.answers import AS_THEY_ARE, answers, calibrate, write_answers
 from synthgap.classifiers.linear import fit_probe
 from synthgap.data.comparisons import compare
@@ -161,24 +164,72 @@ def clouds(count, distance, seed):
     return rng.normal(labels[:, None] * np.array([distance, 0, 0]), 1, (count, 3)), labels
 
 
-def test_a_probe_finds_a_plane_and_nothing_where_there_is_none():
+def test_a_probe_finds_a_plane_and_nothing_where_there_is_none(tmp_path):
     train, labels = clouds(2000, 2.0, 0)
     val, val_labels = clouds(1000, 2.0, 1)
     test, test_labels = clouds(4000, 2.0, 2)
     # Whatever the features' scale and place: they are standardised.
     shift, scale = np.array([1e3, 0, -5]), np.array([1e-3, 1, 50])
-    probe = fit_probe(train * scale + shift, labels, val * scale + shift, val_labels, 2)
+    moved = (train * scale + shift, labels, val * scale + shift, val_labels, 2)
+    probe = fit_probe(*moved, tmp_path / "a")
     accuracy = (probe.logits(test * scale + shift).argmax(1) == test_labels).mean()
     assert accuracy == pytest.approx(norm.cdf(1.0), abs=0.02)
     noise, labels = clouds(60, 0.0, 3)
     val, val_labels = clouds(60, 0.0, 4)
-    assert fit_probe(noise, labels, val, val_labels, 2).penalty >= 0.1
+    assert fit_probe(noise, labels, val, val_labels, 2, tmp_path / "b").penalty >= 0.1
 
 
-def test_a_constant_feature_does_no_harm():
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_probe_is_the_logistic_regression_of_its_penalty(tmp_path, classes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % classes
+    train = rng.normal(labels[:, None] * [0.7, 0, 0.3], 1, (600, 3))
+    probe = fit_probe(train, labels, train[:300], labels[:300], classes, tmp_path)
+    # Of two classes scikit-learn has one row of weights, which are twice as far apart.
+    strength = 1 / (probe.penalty * 600) * (2 if classes == 2 else 1)
+    standard = (train - train.mean(0)) / train.std(0)
+    peer = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(standard, labels)
+    told = log_softmax(probe.logits(train).astype(float), axis=1)
+    assert told == pytest.approx(peer.predict_log_proba(standard), abs=2e-3)
+
+
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(linear, "ROWS", 64)  # several parts
+    train, labels = clouds(300, 1.0, 0)
+    whole = fit_probe(train, labels, train, labels, 2, tmp_path / "whole")
+    plain, calls = linear.minimize, []
+
+    def killed(*words, **more):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(*words, **more)
+
+    monkeypatch.setattr(linear, "minimize", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_probe(train, labels, train, labels, 2, tmp_path / "killed")
+    again = fit_probe(train, labels, train, labels, 2, tmp_path / "killed")
+    assert len(calls) == 4 + len(linear.PENALTIES) - 3
+    assert again.logits(train).tobytes() == whole.logits(train).tobytes()
+
+
+def test_a_probe_holds_no_copy_of_its_features_in_memory(tmp_path):
+    rng, shape = np.random.default_rng(0), (60_000, 64)
+    labels = np.arange(shape[0]) % 2
+    path = tmp_path / "features.raw"
+    path.write_bytes(rng.normal(labels[:, None], 3, shape).astype(np.float16).tobytes())
+    features = np.memmap(path, np.float16, "r", shape=shape)
+    tracemalloc.start()
+    fit_probe(features, labels, features[:500], labels[:500], 2, tmp_path / "probe")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 60_000 * 64 * 4  # of float32; the parts do not grow with the number of images
+
+
+def test_a_constant_feature_does_no_harm(tmp_path):
     train, labels = clouds(200, 2.0, 0)
     train[:, 1] = 7
-    assert np.isfinite(fit_probe(train, labels, train, labels, 2).logits(train)).all()
+    assert np.isfinite(fit_probe(train, labels, train, labels, 2, tmp_path).logits(train)).all()
 
 
 def store(path, keys, values):
@@ -186,7 +237,8 @@ def store(path, keys, values):
     pq.write_table(pa.table(columns), path)
 
 
-def test_probe_of_features_by_key(tmp_path):
+def test_probe_of_features_by_key(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_linear_probe.py"])
     rng, words = np.random.default_rng(0), []
     for split, count in [("train", 40), ("val", 20), ("test", 30)]:
         sources, files = [], []
@@ -209,10 +261,12 @@ def test_probe_of_features_by_key(tmp_path):
             words += [f"--{split}-features", file]
     out = tmp_path / "p.parquet"
     words += ["--name", "real+gen", "--predictions", out, "--log", tmp_path / "log"]
+    words += ["--scratch", tmp_path / "scratch"]
     train_linear_probe.main(train_linear_probe.options().parse_args([str(w) for w in words]))
     found = Predictions(out)
     assert found.train_images == 80
     assert found.of("real+gen")["correct"].to_numpy().mean() > 0.95
+    assert not (tmp_path / "scratch").exists()
 
     store(tmp_path / "test/gen/features.parquet", ["000"], np.zeros((1, 4), np.float32))
     with pytest.raises(UserError, match=r"test/gen: no features of image 0\d\d, which"):

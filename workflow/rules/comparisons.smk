@@ -93,7 +93,7 @@ rule train_linear_probe:
     conda:
         ENVIRONMENT
     resources:
-        **needs(mem_mb=16000, minutes=240),
+        **needs(mem_mb=8000, minutes=240),
     params:
         features=lambda w: [
             word
@@ -105,6 +105,7 @@ rule train_linear_probe:
     shell:
         "python $SYNTHGAP_SCRIPTS/train_linear_probe.py --train {input.train} --val {input.val}"
         " --test {input.test} {params.features} --name {wildcards.comparison}"
+        " --scratch $SYNTHGAP_SCRATCH/train_linear_probe/{wildcards.comparison}/{wildcards.view}/{wildcards.encoder}"
         " --predictions {output.predictions} --log {log}"
 
 

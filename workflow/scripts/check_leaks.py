@@ -118,7 +118,8 @@ def headers(manifest: Manifest, numbers: dict[FileFacts, int]) -> NDArray[np.int
 
 def lengths(manifest: Manifest) -> NDArray[np.float64]:
     """Return the logarithms of the files' lengths in bytes, (n,)."""
-    return np.log(manifest.table["length"].to_numpy().astype(np.float64))
+    found: NDArray[np.float64] = np.log(manifest.table["length"].to_numpy().astype(np.float64))
+    return found
 
 
 def repeated(manifests: Sequence[Manifest]) -> list[Measure]:
