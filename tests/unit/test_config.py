@@ -142,6 +142,26 @@ def test_schema_file_is_current():
         ),
         (["studies", "transfer", "probes", "low", "view"], "lwo", "did you mean `low`?"),
         (["studies", "distinguish", "classifiers"], ["resnt"], "did you mean `resnet`?"),
+        (
+            ["studies", "distinguish", "axes"],
+            {"samples": [400]},
+            "axes.samples: 400 is more than the",
+        ),
+        (
+            ["studies", "distinguish", "occlusion"],
+            {"images": 251, "patch": 8, "stride": 4},
+            "occlusion.images: 251 is more than the 250 test images of each distribution",
+        ),
+        (
+            ["studies", "distinguish", "occlusion"],
+            {"images": 8, "patch": 33, "stride": 4},
+            "occlusion.patch: 33 is more than the 32 pixels of what resnet sees",
+        ),
+        (
+            ["studies", "distinguish", "people"],
+            {"pairs": 5000, "quizzes": [{"sources": ["real", "flow-g1-caption"]}]},
+            "real+flow-g1-caption takes 5000 images of flow-g1-caption",
+        ),
     ],
 )
 def test_bad_key_is_named(keys, value, said):

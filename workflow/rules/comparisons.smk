@@ -26,18 +26,14 @@ rule compare_sources:
         **needs(mem_mb=4000, minutes=60),
     params:
         sources=lambda w: COMPARISONS[w.comparison].sources,
-        images=[DISTINGUISH.images_per_class[split] for split in SPLITS] if DISTINGUISH else [],
-        samples=lambda w: (
-            f"--samples {COMPARISONS[w.comparison].samples}"
-            if COMPARISONS[w.comparison].samples
-            else ""
-        ),
+        images=lambda w: COMPARISONS[w.comparison].images(DISTINGUISH),
+        at_most=lambda w: ("--at-most" if COMPARISONS[w.comparison].is_large(DISTINGUISH) else ""),
         seed=CONFIG.seed,
         code=code_digest("compare_sources"),
     shell:
         "python $SYNTHGAP_SCRIPTS/compare_sources.py --sources {params.sources}"
         " --train {input.train} --val {input.val} --test {input.test}"
-        " --images-per-class {params.images} {params.samples} --seed {params.seed}"
+        " --images-per-class {params.images} {params.at_most} --seed {params.seed}"
         " --manifests {output.manifests} --log {log}"
 
 

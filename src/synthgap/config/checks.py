@@ -220,6 +220,44 @@ def _check_distinguish(config: "Config", study: Distinguish) -> None:
                 f"the {made} of synthetic.samples_per_class"
             )
 
+    _check_shown(config, study)
+    made = config.synthetic.samples_per_class.train
+    if synthetic and axes.samples and max(axes.samples) > made:
+        raise ValueError(
+            f"{where}.axes.samples: {max(axes.samples)} is more than the {made} of "
+            "synthetic.samples_per_class.train"
+        )
+
+
+def _check_shown(config: "Config", study: Distinguish) -> None:
+    """Check that there is enough for maps and quizzes, which come after all else is trained."""
+    where, classes = "studies.distinguish", config.real.known_classes
+    if occlusion := study.occlusion:
+        there = study.images_per_class.test * (classes or 0)
+        if classes and occlusion.images > there:
+            raise ValueError(
+                f"{where}.occlusion.images: {occlusion.images} is more than the {there} test "
+                "images of each distribution"
+            )
+        recipe = config.classifiers[study.classifiers[0]].recipe
+        seen = recipe.input_size or config.real.image_size
+        if occlusion.patch > seen:
+            raise ValueError(
+                f"{where}.occlusion.patch: {occlusion.patch} is more than the {seen} pixels of "
+                f"what {study.classifiers[0]} sees"
+            )
+    for quiz in study.people.quizzes if study.people and classes else ():
+        assert study.people
+        assert classes
+        wanted, real = study.people.pairs + quiz.references, config.real.images_per_class
+        for source in quiz.sources:
+            each = config.synthetic.samples_per_class if source != "real" else real
+            if each and wanted > each.test * classes:
+                raise ValueError(
+                    f"{where}.people: {quiz.name} takes {wanted} images of {source} with its "
+                    f"examples, and there are {each.test * classes} to test on"
+                )
+
 
 def _refer(key: str, value: str, known: Any) -> None:
     if value not in known:

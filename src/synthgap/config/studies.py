@@ -91,7 +91,10 @@ class Axes(Section):
 
     views: list[Name] = Field([], description="other views: crops, frequency bands, codecs")
     samples: list[Count] = Field(
-        [], description="training images of each class and distribution, besides all of them"
+        [],
+        description="training images of each class and distribution, besides "
+        "images_per_class.train; of more than that, classes give as many as they have in every "
+        "source, and there are no controls",
     )
     comparisons: list[Sources] | None = Field(
         None, min_length=1, description="the first of `comparisons` if left out"
@@ -106,6 +109,14 @@ class Occlusion(Section):
     images: Count = Field(16, description="of each distribution")
     patch: Count = Field(description="side in pixels of the square that is covered")
     stride: Count = Field(description="pixels from one square to the next")
+
+    @model_validator(mode="after")
+    def _leaves_no_pixel_out(self) -> Self:
+        if self.stride > self.patch:
+            raise ValueError(
+                f"stride: {self.stride} leaves pixels out between squares of {self.patch}"
+            )
+        return self
 
 
 class Quiz(Section):
@@ -189,10 +200,10 @@ class Distinguish(Section):
         if self.axes.classifier not in (None, *self.classifiers):
             raise ValueError(f"axes.classifier: {self.axes.classifier} is not in `classifiers`")
         for samples in self.axes.samples:
-            if samples >= self.images_per_class.train:
+            if samples == self.images_per_class.train:
                 raise ValueError(
-                    f"axes.samples: {samples} is not below images_per_class.train, "
-                    f"{self.images_per_class.train}"
+                    f"axes.samples: {samples} is images_per_class.train, which is on the axis "
+                    "anyway"
                 )
         return self
 
