@@ -382,6 +382,20 @@ def test_few_labels_are_studied_by_a_recipe_that_takes_them():
     assert [parsed.blends[name].given for name in added] == [(name,) for name in parsed.sources]
 
 
+def test_several_classifiers_learn_from_mixtures_each_at_each_point():
+    raw = copy.deepcopy(DEFAULT)
+    one = len(about.points(config.parse(raw)))
+    raw["studies"]["mixing"]["classifier"] = ["resnet", "bagnet", "resnet"]
+    parsed = config.parse(raw)
+    of_mixing = [point for point in about.points(parsed) if point["study"] == "mixing"]
+    assert len(about.points(parsed)) == one + len(of_mixing) / 2
+    assert [point["classifier"] for point in of_mixing[:2]] == ["resnet", "bagnet"]
+    assert of_mixing[0] | {"classifier": "bagnet"} == of_mixing[1]
+    raw["studies"]["mixing"]["classifier"] = ["resnet", "bagnt"]
+    with pytest.raises(UserError, match="did you mean `bagnet`"):
+        config.parse(raw)
+
+
 def test_more_labels_than_images_are_refused():
     raw = copy.deepcopy(DEFAULT)
     del raw["real"]["val_fraction"], raw["real"]["test_fraction"]

@@ -53,7 +53,8 @@ def _check_references(config: "Config") -> None:
         _check_ratios(config, name, mixing)
     for where, use in uses.items():
         _refer(f"{where}.view", use.view, ["rgb", *config.views])
-        _refer(f"{where}.classifier", use.classifier, config.classifiers)
+        for name in [use.classifier] if isinstance(use, Probe) else use.classifiers:
+            _refer(f"{where}.classifier", name, config.classifiers)
     _check_labels(config)
     if config.studies.transfer and config.studies.transfer.scaling:
         for source in config.studies.transfer.scaling.sources or ():
@@ -70,11 +71,12 @@ def _check_references(config: "Config") -> None:
 def _check_labels(config: "Config") -> None:
     """Check that few labels are asked for where they are studied, and that there are as many."""
     study = config.studies.semi_supervised
-    if study and not config.classifiers[study.classifier].recipe.semi_supervised:
-        raise ValueError(
-            f"studies.semi_supervised.classifier: the recipe of {study.classifier} has no "
-            "`semi_supervised`; add {method: freematch} to it, or choose another"
-        )
+    for name in study.classifiers if study else ():
+        if not config.classifiers[name].recipe.semi_supervised:
+            raise ValueError(
+                f"studies.semi_supervised.classifier: the recipe of {name} has no "
+                "`semi_supervised`; add {method: freematch} to it, or choose another"
+            )
     if not (counts := config.real.images_per_class):
         return
     for name, classifier in config.classifiers.items():

@@ -2,11 +2,19 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from synthgap.config.sections import Count, FolderName, Fraction, Name, PerSplit, Section, Seed
 
 Ratio = Annotated[float, Field(gt=0, le=100)]
+OneOrMore = Annotated[
+    list[Name],
+    Field(min_length=1),
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=str | list[str],
+    ),
+]
 Sources = Annotated[list[Name], Field(min_length=2, max_length=16)]
 
 
@@ -46,12 +54,17 @@ class Mixing(Section):
     augment: list[Ratio] = Field(
         [], description="synthetic images for each real one, besides all real ones"
     )
-    classifier: Name = Field(description="one of `classifiers`")
+    classifier: OneOrMore = Field(description="one of `classifiers`, or a list of them")
     view: Name = Field("rgb", description="`rgb` or one of `views`")
     seeds: list[Seed] = Field([0], min_length=1, description="one training each")
     sources: list[Name] | None = Field(
         None, min_length=1, description="of the synthetic ones; all if left out"
     )
+
+    @property
+    def classifiers(self) -> list[str]:
+        """What is trained, each once."""
+        return list(dict.fromkeys(self.classifier))
 
     @model_validator(mode="after")
     def _mixes(self) -> Self:
@@ -256,7 +269,7 @@ class Studies(Section):
     mixing: Mixing | None = None
     semi_supervised: Mixing | None = Field(
         None,
-        description="the same with few labels: `classifier` is one whose recipe has "
+        description="the same with few labels: `classifier` is of those whose recipe has "
         "`semi_supervised`. Images that are added keep the label they were made from; of real "
         "ones, and of those that replace them, only few labels are used",
     )
