@@ -328,6 +328,17 @@ def test_one_in_twenty_controls_may_be_off_chance():
     assert not found.alarm
 
 
+def test_quizzes_are_named_with_who_answered_them():
+    quizzes = [{"name": f"real+{n}", "page": f"{n}.html", "answers": f"in/{n}"} for n in "ab"]
+    people = row(19, None, None, "real", "b", metric="human_participants", architecture="people")
+    rows = [row(0.9, 0.8, 0.95, "real", "a"), row(0.1, 0, 0.2, "real", "a", metric=BOUND), people]
+    told = distinguished(rows, quizzes).quizzes
+    assert [(one.label, one.page, one.answers, one.participants) for one in told] == [
+        ("real | a", "a.html", "in/a", 0),
+        ("real | b", "b.html", "in/b", 19),
+    ]
+
+
 def test_images_that_come_again_are_told():
     def leak(metric, value, **settings):
         return Row("leaks", metric, value, 100, None, None, train_source="real",

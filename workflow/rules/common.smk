@@ -316,6 +316,15 @@ def quizzes():
     return [f"{RESULTS}/people/{name}.html" for name in names]
 
 
+def told_quizzes():
+    """What the page tells of them."""
+    names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []
+    return [
+        {"name": name, "page": page, "answers": f"{PEOPLE.answers}/{name}"}
+        for name, page in zip(names, quizzes())
+    ]
+
+
 def people():
     """The numbers of quizzes that somebody has answered."""
     names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []

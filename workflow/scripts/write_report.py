@@ -9,7 +9,7 @@ import yaml
 from synthgap import __version__
 from synthgap.atomic import write_text
 from synthgap.figures.comparisons import label
-from synthgap.job import command, input_path, json_object, output_path, run
+from synthgap.job import command, input_path, json_list, json_object, output_path, run
 from synthgap.metrics.table import read, rows
 from synthgap.report.claims import claims, claims_csv
 from synthgap.report.render import render
@@ -47,6 +47,9 @@ def options() -> argparse.ArgumentParser:
         "--numbers", type=input_path, nargs="*", default=[], help="CSV, of figures of these names"
     )
     parser.add_argument("--config-files", nargs="*", default=[], help="but for the default one")
+    parser.add_argument(
+        "--quizzes", type=json_list, default=[], help="for people: name, page and answers of each"
+    )
     parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
     parser.add_argument("--classes", type=input_path, help="accuracies by class (parquet)")
     parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
@@ -89,6 +92,7 @@ def main(args: argparse.Namespace) -> None:
         "distribution": args.distribution,
         "caption_prompt": args.captioner.get("prompt", ""),
         "commands": commands(args.config_files),
+        "quizzes": args.quizzes,
     }
     figures = {path.stem: path.read_text() for path in args.figures}
     sample = pq.read_table(args.caption_sample).to_pylist() if args.caption_sample else []

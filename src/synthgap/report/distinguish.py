@@ -12,6 +12,7 @@ from synthgap.metrics.table import Row
 from synthgap.report import formats
 
 MISMATCH, EDGES, BYTES = "file_mismatch", "block_edge_ratio", "file_bytes"
+PARTICIPANTS = "human_participants"
 # What to say of a share of images that come again, above 0.
 AGAIN = {
     "share_seen_in_training": "of the test images were trained on, too",
@@ -66,6 +67,18 @@ class Realism:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A quiz for people."""
+
+    label: str
+    page: str
+    """path of the quiz"""
+    answers: str
+    """folder that its answers are read from"""
+    participants: int
+
+
+@dataclass(frozen=True)
 class Distinguished:
     """All that the section shows."""
 
@@ -79,10 +92,17 @@ class Distinguished:
     leaks: list[Leak] = field(default_factory=list)
     realism: list[Realism] = field(default_factory=list)
     realism_classifiers: list[str] = field(default_factory=list)
+    quizzes: list[Asked] = field(default_factory=list)
 
 
-def distinguished(rows: Sequence[Row]) -> Distinguished | None:
-    """What the table has of study C, or None."""
+def distinguished(
+    rows: Sequence[Row], quizzes: Sequence[Mapping[str, str]] = ()
+) -> Distinguished | None:
+    """What the table has of study C, or None.
+
+    Args:
+        quizzes: with `name` of a comparison, `page` and `answers`, see `Asked`.
+    """
     of_study = [row for row in rows if row.study == "distinguish" and row.seed is None]
     main = [row for row in of_study if row.settings["axis"] == "main"]
     if not main:
@@ -104,7 +124,17 @@ def distinguished(rows: Sequence[Row]) -> Distinguished | None:
         _leaks(rows),
         realism,
         [looks.get(name, name) for name in judges],
+        [_asked(rows, quiz) for quiz in quizzes],
     )
+
+
+def _asked(rows: Sequence[Row], quiz: Mapping[str, str]) -> Asked:
+    counts = [
+        int(row.value)
+        for row in rows
+        if row.metric == PARTICIPANTS and row.settings["comparison"] == quiz["name"]
+    ]
+    return Asked(label(quiz["name"]), quiz["page"], quiz["answers"], sum(counts))
 
 
 def _answer(rows: Sequence[Row]) -> tuple[str, list[str]]:
