@@ -143,6 +143,11 @@ def test_schema_file_is_current():
         (["studies", "transfer", "probes", "low", "view"], "lwo", "did you mean `low`?"),
         (["studies", "distinguish", "classifiers"], ["resnt"], "did you mean `resnet`?"),
         (
+            ["image_sets"],
+            {"x" * 196: {"folder": "data/x"}},
+            "has 201 letters, and folders are named after comparisons",
+        ),
+        (
             ["studies", "distinguish", "axes"],
             {"samples": [400]},
             "axes.samples: 400 is more than the",

@@ -23,7 +23,7 @@ from synthgap.classifiers.answers import answers, calibrate, write_answers
 from synthgap.data.classes import require_same_classes
 from synthgap.data.shards import ImageReader, Manifest
 from synthgap.errors import UserError
-from synthgap.job import command, input_path, json_object, log, output_path, run, seed
+from synthgap.job import command, count, input_path, json_object, log, output_path, run, seed
 from synthgap.metrics.intervals import bootstrap_mean
 from synthgap.metrics.leaks import (
     HEADER_BYTES,
@@ -44,7 +44,7 @@ def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=input_path, required=True, help="manifest")
-    parser.add_argument("--samples", type=int, default=500, help="images whose pixels are read")
+    parser.add_argument("--samples", type=count, default=500, help="images whose pixels are read")
     parser.add_argument("--name", required=True, help="of the test images in the predictions")
     parser.add_argument("--seed", type=seed, required=True, help="the study's")
     parser.add_argument("--about", type=json_object, default={}, help="for the metrics table")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from synthgap.data.comparisons import compare, require_apart
 from synthgap.data.shards import Manifest, write_manifest
 from synthgap.errors import UserError
-from synthgap.job import command, input_path, output_path, run, seed
+from synthgap.job import command, count, input_path, output_path, run, seed
 
 SPLITS = ("train", "val", "test")
 
@@ -26,7 +26,7 @@ def options() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--images-per-class",
-        type=int,
+        type=count,
         nargs=3,
         required=True,
         metavar=tuple(split.upper() for split in SPLITS),

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from synthgap.config import Config
 
 
+# Of the 255 bytes of a file's name, with room for what comes before and after.
+LONGEST = 200
+
+
 def check(config: "Config") -> None:
     """Raise ValueError for the first thing that does not fit another."""
     _check_references(config)
@@ -222,6 +226,12 @@ def _check_distinguish(config: "Config", study: Distinguish) -> None:
                 f"the {made} of synthetic.samples_per_class"
             )
 
+    for name in config.comparisons:
+        if len(name) > LONGEST:
+            raise ValueError(
+                f"{where}.comparisons: {name} has {len(name)} letters, and folders are named after "
+                f"comparisons, of {LONGEST} at most; give shorter names or compare fewer sources"
+            )
     _check_shown(config, study)
     made = config.synthetic.samples_per_class.train
     if synthetic and axes.samples and max(axes.samples) > made:
