@@ -156,6 +156,20 @@ def test_axes_vary_one_thing_and_end_in_the_main_table():
     assert named == main | alike | views | samples | control
 
 
+def test_axes_of_several_classifiers_and_of_probes():
+    axes = {"views": ["low"], "samples": [2], "classifier": ["net", "linear-mae"]}
+    found = trials(study(seeds=[3], probes=["mae"], axes=axes, controls=["a"]), ["a"])
+    on_axes = {
+        (t.comparison.name, t.view, t.classifier, t.seeds) for t in found if t.axis != "main"
+    }
+    expected = set()
+    for name in ("real+a", "a+a"):
+        expected |= {(name, view, "net", (3,)) for view in ("low", "rgb")}
+        for sized in (name, f"{name}~2"):
+            expected |= {(sized, "rgb", "net", (3,)), (sized, "rgb", "linear-mae", (0,))}
+    assert on_axes == expected
+
+
 def test_more_samples_than_the_others_have_no_controls():
     found = trials(study(axes={"samples": [5, 20]}), ["a"])
     names = [t.comparison.name for t in found if t.axis == "samples"]
@@ -197,6 +211,7 @@ def test_of_unequal_classes_each_source_gives_as_many(tmp_path):
         ({"axes": {"samples": [9]}}, "9 is images_per_class.train, which is on the axis anyway"),
         ({"occlusion": {"patch": 6, "stride": 7}}, "7 leaves pixels out between squares of 6"),
         ({"axes": {"classifier": "x"}}, "x is not in `classifiers`"),
+        ({"axes": {"classifier": "linear-mea"}, "probes": ["mae"]}, "did you mean `linear-mae`"),
         ({"people": {"quizzes": [{"sources": ["a", "b", "real"]}]}}, "at most 2"),
         ({"people": {"quizzes": [{"sources": ["real", "a"]}] * 2}}, r"real\+a comes twice"),
     ],

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from synthgap.config import SPLITS, about, parse as parse_config
-from synthgap.config.comparisons import HEADERS, LINEAR, METADATA
+from synthgap.config.comparisons import HEADERS, METADATA
 from synthgap.config.site import load_site, scratch_folder
+from synthgap.config.studies import LINEAR
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from synthgap.config.comparisons import FILES, LINEAR
+from synthgap.config.comparisons import FILES
 from synthgap.config.encoders import ClassifierEncoder
 from synthgap.config.generators import Generator
 from synthgap.config.metrics import CONVENTIONAL, LEAST_IMAGES, Distribution
 from synthgap.config.sections import SPLITS
-from synthgap.config.studies import Distinguish, Mixing, Probe
+from synthgap.config.studies import LINEAR, Distinguish, Mixing, Probe
 from synthgap.config.training_checks import check_trained
 from synthgap.config.views import check_view
 from synthgap.errors import suggest

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from synthgap.config.blends import REAL
 from synthgap.config.sections import SPLITS
-from synthgap.config.studies import Distinguish
+from synthgap.config.studies import LINEAR, Distinguish
 
-# Names that predictions have in the place of a classifier's.
-LINEAR = "linear-"
+# Names that predictions have in the place of a classifier's, besides those of linear probes.
 HEADERS = "headers"
 METADATA = "metadata"
 FILES = (HEADERS, METADATA)
@@ -88,17 +87,21 @@ def trials(study: Distinguish, synthetic: Sequence[str]) -> list[Trial]:
 
 def _on_axes(study: Distinguish, main: list[Comparison]) -> Iterator[Trial]:
     axes = study.axes
-    name = axes.classifier or study.classifiers[0]
     seeds = tuple(dict.fromkeys(axes.seeds or study.seeds))
     chosen = [Comparison(tuple(sources)) for sources in axes.comparisons or [list(main[0].sources)]]
     chosen += [comparison for comparison in main if comparison.is_control]
-    for comparison in chosen:
-        for view in [*axes.views, study.view] if axes.views else ():
-            yield Trial(comparison, view, name, seeds, "views")
-        for samples in sorted(set(axes.samples)):
-            sized = Comparison(comparison.sources, samples)
-            # Of all images that there are, a control would take twice as many.
-            if not (sized.is_control and sized.is_large(study)):
-                yield Trial(sized, study.view, name, seeds, "samples")
-        if axes.samples:
-            yield Trial(comparison, study.view, name, seeds, "samples")
+    sized = [
+        one
+        for comparison in chosen
+        for samples in [*sorted(set(axes.samples)), None]
+        # Of all images that there are, a control would take twice as many.
+        if not ((one := Comparison(comparison.sources, samples)).is_control and one.is_large(study))
+    ]
+    for name in axes.classifier or study.classifiers[:1]:
+        linear = name.startswith(LINEAR)
+        for comparison in () if linear or not axes.views else chosen:
+            for view in [*axes.views, study.view]:
+                yield Trial(comparison, view, name, seeds, "views")
+        for comparison in sized if axes.samples else ():
+            # A probe is the same whatever the seed.
+            yield Trial(comparison, study.view, name, (0,) if linear else seeds, "samples")

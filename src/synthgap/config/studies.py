@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from synthgap.config.sections import Count, FolderName, Fraction, Name, PerSplit, Section, Seed
+from synthgap.errors import suggest
 
 Ratio = Annotated[float, Field(gt=0, le=100)]
 OneOrMore = Annotated[
@@ -40,6 +41,9 @@ class Scaling(Section):
         None, min_length=1, description="of the synthetic ones or `real`; all if left out"
     )
 
+
+# What the names of linear probes begin with, before their encoder's.
+LINEAR = "linear-"
 
 # The studies of real and synthetic images together.
 MIXINGS = ("mixing", "semi_supervised")
@@ -112,7 +116,11 @@ class Axes(Section):
     comparisons: list[Sources] | None = Field(
         None, min_length=1, description="the first of `comparisons` if left out"
     )
-    classifier: Name | None = Field(None, description="the first of `classifiers` if left out")
+    classifier: OneOrMore | None = Field(
+        None,
+        description="one or more of `classifiers`, or for `samples` alone also linear probes "
+        "(`linear-mae`); the first of `classifiers` if left out",
+    )
     seeds: list[Seed] | None = Field(None, min_length=1, description="those of the study")
 
 
@@ -210,8 +218,13 @@ class Distinguish(Section):
                         f"{where}: {sources} names a source twice; a source is told from itself "
                         "in `controls`"
                     )
-        if self.axes.classifier not in (None, *self.classifiers):
-            raise ValueError(f"axes.classifier: {self.axes.classifier} is not in `classifiers`")
+        known = [*self.classifiers, *(LINEAR + probe for probe in self.probes)]
+        for name in self.axes.classifier or ():
+            if name not in known:
+                raise ValueError(
+                    f"axes.classifier: {name} is not in `classifiers`, and no linear probe of "
+                    f"`probes`{suggest(name, known)}"
+                )
         for samples in self.axes.samples:
             if samples == self.images_per_class.train:
                 raise ValueError(
