@@ -24,6 +24,7 @@ from synthgap.metrics.table import Row
 ACCURACY = "top1_accuracy"
 BOUND = "jensen_shannon_lower_bound_bits"
 FAKE = "share_called_fake"
+GRID = 4096
 
 
 def told_apart(
@@ -90,8 +91,10 @@ def bound_over_seeds(bits: NDArray[np.float64], classes: int, *, seed: int = 0) 
     # The rest of the probability, evenly over the other sources.
     worst = math.log2(max(1e-12, classes * (1 - surest) / (classes - 1)))
     made_up = np.array([[min(worst, bits.min()), bits.max()]])
-    # A thousandth of a bit is enough for limits; few values are resampled faster than many.
-    padded = np.concatenate([bits, made_up.repeat(len(bits), axis=0)], axis=1).round(3)
+    padded = np.concatenate([bits, made_up.repeat(len(bits), axis=0)], axis=1)
+    # Few values are resampled faster than many, and so fine a grid moves no limit to speak of.
+    if step := float(np.ptp(padded)) / GRID:
+        padded = (padded / step).round() * step
     _, low, high = bootstrap_mean_over_seeds(padded, seed=seed)
     value = float(bits.mean())
     # Comparisons with NaN are false, and keep it.
