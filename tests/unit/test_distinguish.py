@@ -19,6 +19,7 @@ from synthgap.classifiers.linear import fit_probe
 from synthgap.data.comparisons import compare
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, write_manifest
 from synthgap.errors import UserError
+from synthgap.metrics import distinguish as metrics_distinguish
 from synthgap.metrics.distinguish import (
     BOUND,
     bound_over_seeds,
@@ -111,6 +112,18 @@ def test_the_interval_holds_what_mistakes_would_cost_that_were_not_made(errors):
         assert found.low <= found.value <= found.high
         held += found.low <= (1 - errors) * right + errors * wrong <= found.high
     assert held >= 90
+
+
+def test_a_grid_does_not_move_the_limits(monkeypatch):
+    # Most answers are as sure as can be, which a grid would shift all alike.
+    rng = np.random.default_rng(0)
+    bits = 1 + np.log2(np.clip(1 / (1 + np.exp(-rng.normal(6, 3, (1, 5000)))), 1e-4, 1 - 1e-4))
+    monkeypatch.setattr(metrics_distinguish, "GRID", 64)
+    coarse = bound_over_seeds(bits, 2)
+    monkeypatch.setattr(metrics_distinguish, "GRID", 1e12)
+    exact = bound_over_seeds(bits, 2)
+    assert coarse.value == exact.value
+    assert coarse[1:] == pytest.approx(exact[1:], abs=0.1 * (exact.high - exact.low))
 
 
 def test_the_interval_stays_narrow_where_nothing_is_known():

@@ -92,10 +92,11 @@ def bound_over_seeds(bits: NDArray[np.float64], classes: int, *, seed: int = 0) 
     worst = math.log2(max(1e-12, classes * (1 - surest) / (classes - 1)))
     made_up = np.array([[min(worst, bits.min()), bits.max()]])
     padded = np.concatenate([bits, made_up.repeat(len(bits), axis=0)], axis=1)
-    # Few values are resampled faster than many, and so fine a grid moves no limit to speak of.
-    if step := float(np.ptp(padded)) / GRID:
-        padded = (padded / step).round() * step
-    _, low, high = bootstrap_mean_over_seeds(padded, seed=seed)
+    # Few values are resampled faster than many. On a grid so fine only their mean moves.
+    step = float(np.ptp(padded)) / GRID
+    few = (padded / step).round() * step if step else padded
+    _, low, high = bootstrap_mean_over_seeds(few, seed=seed)
+    low, high = (limit + float(padded.mean() - few.mean()) for limit in (low, high))
     value = float(bits.mean())
     # Comparisons with NaN are false, and keep it.
     return Interval(value, value if low > value else low, value if high < value else high)
