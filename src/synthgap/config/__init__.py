@@ -237,7 +237,7 @@ class Config(Section):
         """The classifiers that a study or an encoder needs."""
         used = {probe.classifier for probe in self.transfer_probes.values()}
         used |= {trial.classifier for trial in self.trials}
-        used |= {mixing.classifier for mixing in self.mixings.values()}
+        used |= {name for mixing in self.mixings.values() for name in mixing.classifiers}
         if self.studies.text_to_image and self.studies.text_to_image.classifier:
             used.add(self.studies.text_to_image.classifier)
         encoders = self.used_encoders.values()

@@ -138,6 +138,7 @@ NOISED_RECIPE = {
     "schedule",
     "label_smoothing",
     "gradient_clip",
+    "ema_decay",
     "precision",
 }
 
