@@ -12,7 +12,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from synthgap.captioners import CAPTIONER_KINDS, Picture, load_captioner, module_of
-from synthgap.captioners.attributes import BINS, BLANK, AttributeCaptioner, describe, measure
+from synthgap.captioners.attributes import (
+    BINS,
+    BLANK,
+    AttributeCaptioner,
+    describe,
+    describe_composite,
+    measure,
+)
 from synthgap.data.images import encode
 from synthgap.errors import UserError
 
@@ -178,3 +185,19 @@ def test_the_interface_imports_no_captioner():
 def test_other_input_is_refused():
     with pytest.raises(UserError, match="uint8"):
         measure(rgb(bar()).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("box", "sentence"),
+    [
+        ((0.0, 0.5, 1.0, 0.5), "three on the left, seven on the right"),
+        ((0.5, 0.0, 0.5, 1.0), "three above, seven below"),
+        ((0.0, 0.0, 0.5, 0.5), "three, and a smaller seven at the upper left"),
+        ((0.5, 0.5, 0.5, 0.5), "three, and a smaller seven at the lower right"),
+        ((0.34, 0.0, 0.33, 0.33), "three, and a smaller seven at the left"),
+        ((0.66, 0.34, 0.33, 0.33), "three, and a smaller seven at the bottom"),
+        ((0.4, 0.4, 0.25, 0.25), "three, and a smaller seven at the middle"),
+    ],
+)
+def test_composites_are_described_by_what_they_show_where(box, sentence):
+    assert describe_composite("three", "seven", box) == sentence

@@ -13,10 +13,10 @@ from made_up_metrics import (
 
 from synthgap.errors import UserError
 from synthgap.figures import data
+from synthgap.metrics.estimates import signed_sum, student
 from synthgap.metrics.rank_correlation import spearman
 from synthgap.metrics.table import Row
 from synthgap.report.claims import claims, claims_csv
-from synthgap.report.estimates import signed_sum, student
 from synthgap.report.findings import compared, correlated
 
 MANY = [(f"g{i}", 2022.0 + i / 3) for i in range(8)]

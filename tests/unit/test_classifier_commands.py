@@ -18,6 +18,7 @@ import torch.nn.functional as F
 import evaluate_classifier
 import train_classifier
 from synthgap.classifiers.evaluation import About, load, predict
+from synthgap.data.decoded import resize
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, write_manifest
 from synthgap.errors import UserError
 
@@ -98,6 +99,21 @@ def trained(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("trained")
     succeed(train_command(data, out))
     return out
+
+
+def test_the_middle_is_validated_on_and_tested_alike(data, tmp_path):
+    recipe = RECIPE | {"epochs": 1, "warmup_epochs": 0, "input_size": 12, "test_share": 0.5}
+    succeed(train_command(data, tmp_path, recipe=json.dumps(recipe)))
+    model, about = load(tmp_path / "model.safetensors")
+    manifest = Manifest(data["val"])
+    seen = about.fit(manifest.images())
+    middle = np.stack([resize(image, 12) for image in manifest.images()[:, 4:12, 4:12]])
+    np.testing.assert_array_equal(seen, middle)
+    found = F.cross_entropy(
+        torch.from_numpy(predict(model, seen, 16)), torch.from_numpy(manifest.class_indices)
+    )
+    (loss,) = pq.read_table(tmp_path / "history.parquet")["val_loss"].to_pylist()
+    assert float(found) == pytest.approx(loss, rel=1e-4)
 
 
 def test_training_writes_models_and_history_and_removes_its_scratch(data, trained: Path):

@@ -74,14 +74,12 @@ def test_views_and_comparisons_have_the_same_images(tmp_path):
 def test_fewer_samples_are_among_the_more(tmp_path):
     sources = [(name, make_manifest(tmp_path / name, 12)) for name in ("real", "x")]
     few, more, everything = (
-        set(compare(sources, 10, 0, tmp_path, n)[0]["key"].to_pylist()) for n in (2, 5, None)
+        set(compare(sources, n, 0, tmp_path)[0]["key"].to_pylist()) for n in (2, 5, 10)
     )
     assert few < more < everything
     assert [len(few), len(more), len(everything)] == [8, 20, 40]
     half = [sources[0], sources[0]]
-    few, everything = (
-        set(compare(half, 6, 0, tmp_path, n)[0]["key"].to_pylist()) for n in (2, None)
-    )
+    few, everything = (set(compare(half, n, 0, tmp_path)[0]["key"].to_pylist()) for n in (2, 6))
     assert few < everything
 
 
@@ -158,13 +156,62 @@ def test_axes_vary_one_thing_and_end_in_the_main_table():
     assert named == main | alike | views | samples | control
 
 
+def test_axes_of_several_classifiers_and_of_probes():
+    axes = {"views": ["low"], "samples": [2], "classifier": ["net", "linear-mae"]}
+    found = trials(study(seeds=[3], probes=["mae"], axes=axes, controls=["a"]), ["a"])
+    on_axes = {
+        (t.comparison.name, t.view, t.classifier, t.seeds) for t in found if t.axis != "main"
+    }
+    expected = set()
+    for name in ("real+a", "a+a"):
+        expected |= {(name, view, "net", (3,)) for view in ("low", "rgb")}
+        for sized in (name, f"{name}~2"):
+            expected |= {(sized, "rgb", "net", (3,)), (sized, "rgb", "linear-mae", (0,))}
+    assert on_axes == expected
+
+
+def test_more_samples_than_the_others_have_no_controls():
+    found = trials(study(axes={"samples": [5, 20]}), ["a"])
+    names = [t.comparison.name for t in found if t.axis == "samples"]
+    assert names == ["real+a~5", "real+a~20", "real+a", "real+real~5", "real+real"]
+    assert Comparison(("real", "a"), 20).images(study()) == [20, 1, 1]
+    assert Comparison(("real", "a")).images(study()) == [9, 1, 1]
+    sizes = {n: Comparison(("real", "a"), n).is_large(study()) for n in (None, 5, 20)}
+    assert sizes == {None: False, 5: False, 20: True}
+
+
+def test_what_is_named_twice_is_done_once():
+    once = study(axes={"views": ["low"]}, comparisons=[["real", "a"]])
+    twice = study(
+        axes={"views": ["low", "rgb", "low"]},
+        comparisons=[["real", "a"]] * 2,
+        controls=["real", "real"],
+        classifiers=["net", "vit", "net"],
+        seeds=[0, 0],
+    )
+    assert trials(twice, ["a"]) == trials(once, ["a"])
+
+
+def test_of_unequal_classes_each_source_gives_as_many(tmp_path):
+    sources = [(name, make_manifest(tmp_path / name, n)) for name, n in [("real", 9), ("x", 5)]]
+    found, _ = compare(sources, 7, 0, tmp_path, at_most=True)
+    assert [len(images(found, side)) for side in range(2)] == [10, 10]
+    fewer, _ = compare(sources, 3, 0, tmp_path)
+    for side in range(2):
+        assert set(images(fewer, side)) < set(images(found, side))
+    half, _ = compare([sources[0]] * 2, 7, 0, tmp_path, at_most=True)
+    assert [len(images(half, side)) for side in range(2)] == [8, 8]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         ({"comparisons": [["a", "a"]]}, "names a source twice.*in `controls`"),
         ({"comparisons": [["a"]]}, "at least 2"),
-        ({"axes": {"samples": [9]}}, "9 is not below images_per_class.train, 9"),
+        ({"axes": {"samples": [9]}}, "9 is images_per_class.train, which is on the axis anyway"),
+        ({"occlusion": {"patch": 6, "stride": 7}}, "7 leaves pixels out between squares of 6"),
         ({"axes": {"classifier": "x"}}, "x is not in `classifiers`"),
+        ({"axes": {"classifier": "linear-mea"}, "probes": ["mae"]}, "did you mean `linear-mae`"),
         ({"people": {"quizzes": [{"sources": ["a", "b", "real"]}]}}, "at most 2"),
         ({"people": {"quizzes": [{"sources": ["real", "a"]}] * 2}}, r"real\+a comes twice"),
     ],

@@ -142,6 +142,31 @@ def test_schema_file_is_current():
         ),
         (["studies", "transfer", "probes", "low", "view"], "lwo", "did you mean `low`?"),
         (["studies", "distinguish", "classifiers"], ["resnt"], "did you mean `resnet`?"),
+        (
+            ["image_sets"],
+            {"x" * 196: {"folder": "data/x"}},
+            "has 201 letters, and folders are named after comparisons",
+        ),
+        (
+            ["studies", "distinguish", "axes"],
+            {"samples": [400]},
+            "axes.samples: 400 is more than the",
+        ),
+        (
+            ["studies", "distinguish", "occlusion"],
+            {"images": 251, "patch": 8, "stride": 4},
+            "occlusion.images: 251 is more than the 250 test images of each distribution",
+        ),
+        (
+            ["studies", "distinguish", "occlusion"],
+            {"images": 8, "patch": 33, "stride": 4},
+            "occlusion.patch: 33 is more than the 32 pixels of what resnet sees",
+        ),
+        (
+            ["studies", "distinguish", "people"],
+            {"pairs": 5000, "quizzes": [{"sources": ["real", "flow-g1-caption"]}]},
+            "real+flow-g1-caption takes 5000 images of flow-g1-caption",
+        ),
     ],
 )
 def test_bad_key_is_named(keys, value, said):
@@ -360,6 +385,20 @@ def test_few_labels_are_studied_by_a_recipe_that_takes_them():
     assert {one["settings"]["method"] for one in told} == {"flexmatch"}
     added = [one["dataset"] for one in told if one["settings"]["synthetic_ratio"] == 0.5]
     assert [parsed.blends[name].given for name in added] == [(name,) for name in parsed.sources]
+
+
+def test_several_classifiers_learn_from_mixtures_each_at_each_point():
+    raw = copy.deepcopy(DEFAULT)
+    one = len(about.points(config.parse(raw)))
+    raw["studies"]["mixing"]["classifier"] = ["resnet", "bagnet", "resnet"]
+    parsed = config.parse(raw)
+    of_mixing = [point for point in about.points(parsed) if point["study"] == "mixing"]
+    assert len(about.points(parsed)) == one + len(of_mixing) / 2
+    assert [point["classifier"] for point in of_mixing[:2]] == ["resnet", "bagnet"]
+    assert of_mixing[0] | {"classifier": "bagnet"} == of_mixing[1]
+    raw["studies"]["mixing"]["classifier"] = ["resnet", "bagnt"]
+    with pytest.raises(UserError, match="did you mean `bagnet`"):
+        config.parse(raw)
 
 
 def test_more_labels_than_images_are_refused():

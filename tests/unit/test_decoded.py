@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from synthgap.data import decoded
-from synthgap.data.decoded import EncodedImages, open_images, resize
+from synthgap.data.decoded import EncodedImages, centre, open_images, resize
 from synthgap.data.shards import ImageReader, Manifest, Sample, ShardWriter, gather
 from synthgap.errors import UserError
 
@@ -45,6 +45,20 @@ def test_a_file_of_pixels_holds_what_the_shards_do(tmp_path, images, threads, si
         np.testing.assert_array_equal(one[10:20], expected[10:20])
         np.testing.assert_array_equal(one[np.array([5, 2])], expected[[5, 2]])
     assert not found.flags.writeable
+
+
+def test_the_middle_of_an_image_is_taken_before_it_is_resized(tmp_path, images):
+    manifest = make_manifest(tmp_path, list(images[:4]))
+    middle = images[:4, 2:10, 2:10]  # two thirds of 12 pixels
+    resized = np.stack([resize(image, 6) for image in middle])
+    for size, expected in ((None, middle), (8, middle), (6, resized)):
+        mapped = open_images(manifest, tmp_path / str(size), size, share=2 / 3)
+        for found in (mapped, EncodedImages(manifest, size, 2 / 3)):
+            assert found.shape == expected.shape
+            np.testing.assert_array_equal(found[:], expected)
+    # As timm has it, the middle 224 of 256 pixels; and never nothing.
+    assert centre(np.zeros((256, 256, 3), np.uint8), 0.875).shape == (224, 224, 3)
+    assert centre(np.zeros((2, 3, 3), np.uint8), 0.1).shape == (1, 1, 3)
 
 
 def test_resized_images_are_those_of_pil(images):

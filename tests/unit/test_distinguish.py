@@ -1,6 +1,7 @@
 """Numbers of study C: temperature, lower bound of the divergence, linear probes, controls."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pyarrow as pa
@@ -9,14 +10,23 @@ import pytest
 from made_up_metrics import told_apart as settings_of
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
 
 import train_linear_probe
+from synthgap.classifiers import linear
 from synthgap.classifiers.answers import AS_THEY_ARE, answers, calibrate, write_answers
 from synthgap.classifiers.linear import fit_probe
 from synthgap.data.comparisons import compare
 from synthgap.data.shards import Manifest, Sample, ShardWriter, gather, write_manifest
 from synthgap.errors import UserError
-from synthgap.metrics.distinguish import BOUND, called_fake, information, told_apart
+from synthgap.metrics import distinguish as metrics_distinguish
+from synthgap.metrics.distinguish import (
+    BOUND,
+    bound_over_seeds,
+    called_fake,
+    information,
+    told_apart,
+)
 from synthgap.metrics.predictions import Predictions
 from synthgap.metrics.table import Row
 from synthgap.report.distinguish import distinguished
@@ -91,6 +101,40 @@ def test_the_best_classifier_reaches_the_divergence(tmp_path, distance):
     assert bound.value == pytest.approx(divergence, abs=0.01)
 
 
+@pytest.mark.parametrize("errors", [0.0005, 0.003, 0.05])
+def test_the_interval_holds_what_mistakes_would_cost_that_were_not_made(errors):
+    # A sure classifier: a right answer gives nearly a bit, and a wrong one costs seven.
+    right, wrong = (1 + np.log2(share) for share in (1 - 1 / 320, 1 / 320))
+    rng, held = np.random.default_rng(0), 0
+    for number in range(100):
+        bits = np.where(rng.random((1, 500)) < errors, wrong, right)
+        found = bound_over_seeds(bits, 2, seed=number)
+        assert found.low <= found.value <= found.high
+        held += found.low <= (1 - errors) * right + errors * wrong <= found.high
+    assert held >= 90
+
+
+def test_a_grid_does_not_move_the_limits(monkeypatch):
+    # Most answers are as sure as can be, which a grid would shift all alike.
+    rng = np.random.default_rng(0)
+    bits = 1 + np.log2(np.clip(1 / (1 + np.exp(-rng.normal(6, 3, (1, 5000)))), 1e-4, 1 - 1e-4))
+    monkeypatch.setattr(metrics_distinguish, "GRID", 64)
+    coarse = bound_over_seeds(bits, 2)
+    monkeypatch.setattr(metrics_distinguish, "GRID", 1e12)
+    exact = bound_over_seeds(bits, 2)
+    assert coarse.value == exact.value
+    assert coarse[1:] == pytest.approx(exact[1:], abs=0.1 * (exact.high - exact.low))
+
+
+def test_the_interval_stays_narrow_where_nothing_is_known():
+    bits = np.random.default_rng(0).normal(0, 0.02, (3, 500))
+    found = bound_over_seeds(bits, 2)
+    assert found.high - found.low < 0.008
+    nothing = bound_over_seeds(np.zeros((2, 50)), 2)
+    assert nothing.value == 0
+    assert np.isnan(nothing[1:]).all()
+
+
 def test_worse_classifiers_only_lower_the_bound(tmp_path):
     logits, shown, divergence = gaussians(1.0)
     noise = np.random.default_rng(1).normal(0, 1, logits.shape)
@@ -133,24 +177,72 @@ def clouds(count, distance, seed):
     return rng.normal(labels[:, None] * np.array([distance, 0, 0]), 1, (count, 3)), labels
 
 
-def test_a_probe_finds_a_plane_and_nothing_where_there_is_none():
+def test_a_probe_finds_a_plane_and_nothing_where_there_is_none(tmp_path):
     train, labels = clouds(2000, 2.0, 0)
     val, val_labels = clouds(1000, 2.0, 1)
     test, test_labels = clouds(4000, 2.0, 2)
     # Whatever the features' scale and place: they are standardised.
     shift, scale = np.array([1e3, 0, -5]), np.array([1e-3, 1, 50])
-    probe = fit_probe(train * scale + shift, labels, val * scale + shift, val_labels, 2)
+    moved = (train * scale + shift, labels, val * scale + shift, val_labels, 2)
+    probe = fit_probe(*moved, tmp_path / "a")
     accuracy = (probe.logits(test * scale + shift).argmax(1) == test_labels).mean()
     assert accuracy == pytest.approx(norm.cdf(1.0), abs=0.02)
     noise, labels = clouds(60, 0.0, 3)
     val, val_labels = clouds(60, 0.0, 4)
-    assert fit_probe(noise, labels, val, val_labels, 2).penalty >= 0.1
+    assert fit_probe(noise, labels, val, val_labels, 2, tmp_path / "b").penalty >= 0.1
 
 
-def test_a_constant_feature_does_no_harm():
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_probe_is_the_logistic_regression_of_its_penalty(tmp_path, classes):
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % classes
+    train = rng.normal(labels[:, None] * [0.7, 0, 0.3], 1, (600, 3))
+    probe = fit_probe(train, labels, train[:300], labels[:300], classes, tmp_path)
+    # Of two classes scikit-learn has one row of weights, which are twice as far apart.
+    strength = 1 / (probe.penalty * 600) * (2 if classes == 2 else 1)
+    standard = (train - train.mean(0)) / train.std(0)
+    peer = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(standard, labels)
+    told = log_softmax(probe.logits(train).astype(float), axis=1)
+    assert told == pytest.approx(peer.predict_log_proba(standard), abs=2e-3)
+
+
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(linear, "ROWS", 64)  # several parts
+    train, labels = clouds(300, 1.0, 0)
+    whole = fit_probe(train, labels, train, labels, 2, tmp_path / "whole")
+    plain, calls = linear.minimize, []
+
+    def killed(*words, **more):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(*words, **more)
+
+    monkeypatch.setattr(linear, "minimize", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_probe(train, labels, train, labels, 2, tmp_path / "killed")
+    again = fit_probe(train, labels, train, labels, 2, tmp_path / "killed")
+    assert len(calls) == 4 + len(linear.PENALTIES) - 3
+    assert again.logits(train).tobytes() == whole.logits(train).tobytes()
+
+
+def test_a_probe_holds_no_copy_of_its_features_in_memory(tmp_path):
+    rng, shape = np.random.default_rng(0), (60_000, 64)
+    labels = np.arange(shape[0]) % 2
+    path = tmp_path / "features.raw"
+    path.write_bytes(rng.normal(labels[:, None], 3, shape).astype(np.float16).tobytes())
+    features = np.memmap(path, np.float16, "r", shape=shape)
+    tracemalloc.start()
+    fit_probe(features, labels, features[:500], labels[:500], 2, tmp_path / "probe")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 60_000 * 64 * 4  # of float32; the parts do not grow with the number of images
+
+
+def test_a_constant_feature_does_no_harm(tmp_path):
     train, labels = clouds(200, 2.0, 0)
     train[:, 1] = 7
-    assert np.isfinite(fit_probe(train, labels, train, labels, 2).logits(train)).all()
+    assert np.isfinite(fit_probe(train, labels, train, labels, 2, tmp_path).logits(train)).all()
 
 
 def store(path, keys, values):
@@ -158,7 +250,8 @@ def store(path, keys, values):
     pq.write_table(pa.table(columns), path)
 
 
-def test_probe_of_features_by_key(tmp_path):
+def test_probe_of_features_by_key(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_linear_probe.py"])
     rng, words = np.random.default_rng(0), []
     for split, count in [("train", 40), ("val", 20), ("test", 30)]:
         sources, files = [], []
@@ -181,10 +274,12 @@ def test_probe_of_features_by_key(tmp_path):
             words += [f"--{split}-features", file]
     out = tmp_path / "p.parquet"
     words += ["--name", "real+gen", "--predictions", out, "--log", tmp_path / "log"]
+    words += ["--scratch", tmp_path / "scratch"]
     train_linear_probe.main(train_linear_probe.options().parse_args([str(w) for w in words]))
     found = Predictions(out)
     assert found.train_images == 80
     assert found.of("real+gen")["correct"].to_numpy().mean() > 0.95
+    assert not (tmp_path / "scratch").exists()
 
     store(tmp_path / "test/gen/features.parquet", ["000"], np.zeros((1, 4), np.float32))
     with pytest.raises(UserError, match=r"test/gen: no features of image 0\d\d, which"):
@@ -218,11 +313,56 @@ def test_controls_off_chance_are_flagged():
     assert page_of().alarm  # nothing says that the test is fair
 
 
+def test_a_control_counts_with_the_most_seeds_that_it_has():
+    main = row(0.7, 0.6, 0.8, "real", "real", seeds=3)
+    end = row(0.52, 0.45, 0.6, "real", "real", seeds=1, axis="samples")
+    for rows in ([main, end], [end, main]):
+        assert "1 of 1 controls have chance outside" in page_of(*rows).controls
+
+
+def test_the_headline_claims_no_more_than_accuracy_says():
+    # Half right of four sources may be two of them told from the others.
+    several = row(0.5, 0.45, 0.55, "real", "a", "b", "c")
+    one = row(0.5, 0.45, 0.55, "real", "d")
+
+    def headline(*rows):
+        bits = [row(0.1, 0, 0.2, *r.settings["distributions"], metric=BOUND) for r in rows]
+        return distinguished([*rows, *bits]).headline
+
+    assert headline(several).startswith("Yes: in the comparison, sources were told apart better")
+    assert headline(several, one).startswith("In part: in 1 of 2 comparisons, sources were")
+    assert headline(one) == "No: nothing was told apart beyond chance."
+
+
 def test_one_in_twenty_controls_may_be_off_chance():
     fair = [row(0.5, 0.4, 0.6, "real", "real", architecture=f"n{i}", order=i) for i in range(19)]
     found = page_of(*fair, row(0.7, 0.6, 0.8, "real", "real"))
     assert "1 of 20 controls" in found.controls
     assert not found.alarm
+
+
+def test_quizzes_are_named_with_who_answered_them():
+    quizzes = [{"name": f"real+{n}", "page": f"{n}.html", "answers": f"in/{n}"} for n in "ab"]
+    people = row(19, None, None, "real", "b", metric="human_participants", architecture="people")
+    rows = [row(0.9, 0.8, 0.95, "real", "a"), row(0.1, 0, 0.2, "real", "a", metric=BOUND), people]
+    told = distinguished(rows, quizzes).quizzes
+    assert [(one.label, one.page, one.answers, one.participants) for one in told] == [
+        ("real | a", "a.html", "in/a", 0),
+        ("real | b", "b.html", "in/b", 19),
+    ]
+
+
+def test_images_that_come_again_are_told():
+    def leak(metric, value, **settings):
+        return Row("leaks", metric, value, 100, None, None, train_source="real",
+                   test_source="gen", view="rgb", settings=settings)  # fmt: skip
+
+    files = {name: {"png": 1.0} for name in ("real", "gen")}
+    rows = [row(0.9, 0.8, 0.95, "real", "gen"), row(0.1, 0, 0.2, "real", "gen", metric=BOUND)]
+    rows += [leak("file_mismatch", 0.0, leak=False, files=files)]
+    rows += [leak("share_seen_in_training", 0.25), leak("share_of_several_sources", 0.0)]
+    (found,) = distinguished(rows).leaks
+    assert found.again == ["25\N{NO-BREAK SPACE}% of the test images were trained on, too"]
 
 
 def test_settings_survive_the_table():

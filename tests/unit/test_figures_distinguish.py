@@ -26,7 +26,7 @@ VIEWS = {
 def row(value: float, half: float, *sources: str, view: str = "rgb", **settings) -> Row:
     told = told_apart(*sources, axis=settings.pop("axis", "main")) | settings
     return Row(
-        "distinguish", "top1_accuracy", value, value - half, value + half, 0.95, 200,
+        "distinguish", "top1_accuracy", value, 200, value - half, value + half,
         train_source=sources[0], test_source="+".join(sources[1:]), view=view,
         architecture="resnet", encoder=None, seed=None, settings=told,
     )  # fmt: skip
@@ -56,6 +56,23 @@ def test_intervals_lie_within_the_axes(table, module):
         low, high = axes.get_ylim()
         assert low <= min(row.ci_low for row in shown)
         assert high >= max(row.ci_high for row in shown)
+
+
+@pytest.mark.parametrize("module", [distinguish_by_view, distinguish_by_samples])
+def test_each_classifier_has_panels_of_its_own(table, module):
+    lower = [dataclasses.replace(r, architecture="vit", value=r.value - 0.1, ci_low=r.ci_low - 0.1,
+                                 ci_high=r.ci_high - 0.1) for r in table]  # fmt: skip
+
+    def lines(rows):
+        drawn = [axes for axes in module.draw(to_table(rows)).axes if axes.get_visible()]
+        return [np.asarray(axes.containers[0].lines[0].get_ydata(), float) for axes in drawn]
+
+    alone, both = lines(table), lines([*table, *lower])
+    assert len(both) == 2 * len(alone)
+    for first, second, again in zip(alone, both[len(alone) :], both, strict=False):
+        np.testing.assert_allclose(again, first)
+        np.testing.assert_allclose(second, first - 0.1)
+    assert {r.architecture for r in module.numbers(to_table([*table, *lower]))} == {"resnet", "vit"}
 
 
 def test_views_are_drawn_by_kind_in_their_order(table):

@@ -157,6 +157,24 @@ def test_mixing_draws_the_table():
     assert len(mixing.draw(to_table(added)).axes) == 2
 
 
+def test_each_classifier_of_a_mixture_has_rows_of_its_own():
+    other = [
+        dataclasses.replace(row, architecture="vit", value=row.value / 2, ci_low=None, ci_high=None)
+        for row in FULL
+        if row.study == "mixing"
+    ]
+    plain, both = (mixing.draw(to_table(rows)).axes for rows in (FULL, [*FULL, *other]))
+    assert len(both) == 2 * len(plain)
+    for place, axes in enumerate(plain):
+        for name in NAMES:
+            if name in gids(axes):
+                drawn = drawn_line(axes, name)
+                assert drawn_line(both[place], name) == drawn
+                halved = drawn_line(both[len(plain) + place], name)
+                assert halved == {at: value / 2 for at, value in drawn.items()}
+    assert both[-1].get_title("left").endswith("added to all real images, vit")
+
+
 def test_figures_of_shares_name_what_is_wrong():
     for figure, study in zip(SHARES, ("scaling", "mixing"), strict=True):
         with pytest.raises(UserError, match=f"no rows of the study {study}"):

@@ -78,9 +78,9 @@ def test_block_edges_see_jpeg_in_lossless_files():
 
 
 def comparison(folder, codecs, count=60):
-    """The same pictures on both sides, each in its codec; train and test manifests."""
+    """The same pictures on both sides, each in its codec; manifests of all splits."""
     paths = []
-    for split, seed in [("train", 0), ("test", 1)]:
+    for split, seed in [("train", 0), ("val", 2), ("test", 1)]:
         sources = []
         for name, codec in codecs.items():
             where = folder / name / split
@@ -97,10 +97,14 @@ def comparison(folder, codecs, count=60):
 
 
 def checked(tmp_path, codecs):
-    train, test = comparison(tmp_path, codecs)
+    train, val, test = comparison(tmp_path, codecs)
+    return check(tmp_path, train, val, test)
+
+
+def check(tmp_path, train, val, test):
     out = {"measures": tmp_path / "leaks.json"}
     out |= {name: tmp_path / f"{name}.parquet" for name in ("headers", "metadata")}
-    words = ["--train", train, "--test", test, "--name", "a+b", "--seed", 0]
+    words = ["--train", train, "--val", val, "--test", test, "--name", "a+b", "--seed", 0]
     words += ["--about", json.dumps({"study": "leaks"}), "--log", tmp_path / "log"]
     for name, path in out.items():
         words += [f"--{name}", path]
@@ -129,7 +133,38 @@ def test_the_same_images_in_one_codec_are_no_leak(tmp_path, caplog):
     measures, accuracy = checked(tmp_path, {"a": "png", "b": "png"})
     found = measures["file_mismatch"]
     assert (found.value, found.settings["leak"], found.settings["chance"]) == (0, False, 1.0)
-    assert "leak" not in caplog.text
-    # The files are the same, byte for byte.
+    assert "a leak:" not in caplog.text
+    # The files are the same, byte for byte, and that is said.
+    assert measures["share_of_several_sources"].value == 1
+    assert "share_of_several_sources: 100.00 % of images" in caplog.text
     assert accuracy == {"headers": 0.5, "metadata": 0.5}
     assert measures["block_edge_ratio"].value == pytest.approx(1, abs=0.1)
+
+
+def test_images_that_come_again_are_counted(tmp_path, caplog):
+    train, val, test = comparison(tmp_path, {"a": "png", "b": "jpeg"})
+    measures, _ = check(tmp_path, train, val, test)
+    assert measures["share_seen_in_training"].value == 0
+    assert measures["share_of_several_sources"].value == 0
+    assert "of images" not in caplog.text
+    # A quarter of the test images, all of one source, were trained on.
+    rows, seen = Manifest(test).table.to_pylist(), Manifest(train).table.to_pylist()
+    for row, other in zip(rows[:30], seen, strict=False):
+        row["sha256"] = other["sha256"]
+    # And two images of the other source are the first one's, too.
+    for row, other in zip(rows[60:62], rows, strict=False):
+        row["sha256"] = other["sha256"]
+    table = Manifest(test).table
+    write_manifest(test, table.from_pylist(rows, table.schema), Manifest(test).classes)
+    measures, _ = check(tmp_path, train, val, test)
+    assert measures["share_seen_in_training"].value == pytest.approx(32 / 120)
+    assert measures["share_of_several_sources"].value == pytest.approx(6 / 360)
+    assert "share_seen_in_training: 26.67 % of images" in caplog.text
+
+
+def test_a_sure_classifier_of_files_is_calibrated_like_others(tmp_path):
+    train, val, test = comparison(tmp_path, {"a": "png", "b": "jpeg"})
+    check(tmp_path, train, val, test)
+    told = Predictions(tmp_path / "headers.parquet").of("a+b")["log_likelihood"].to_numpy()
+    # Never wrong on 120 validation images: one answer in 122 is doubted.
+    assert np.exp(told) == pytest.approx(1 - 1 / 244, abs=1e-3)

@@ -232,6 +232,21 @@ def test_the_commands_map_and_draw_the_same_bytes_each_time(files, run_map, tmp_
         assert min(picture.size) > 400
 
 
+def test_maps_and_pictures_are_of_the_middle_that_the_classifier_sees(files, run_map, tmp_path):
+    # The sources' images are larger than what the network sees of them.
+    side = Manifest(files["test"]).images([0]).shape[1]
+    about = About(SPEC, ["real", "fake"], input_size=16, test_share=0.5)
+    save(build_seeded(SPEC, 2, 0), about, files["model"])
+    run_map(files, tmp_path / "maps")
+    found = load_maps(tmp_path / "maps")
+    assert (found.size, found.share) == ((16, 16), 0.5)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
+    seen = about.fit(image[None])[0]
+    assert seen.shape == (16, 16, 3)
+    np.testing.assert_array_equal(draw_occlusion.shown(image, found), seen)
+    assert not np.array_equal(seen, About(SPEC, [], input_size=16).fit(image[None])[0])
+
+
 def test_mistakes_are_told_in_one_line(files, run_map, tmp_path):
     out = tmp_path / "maps.safetensors"
     for changes, message in (

@@ -8,13 +8,13 @@ import subprocess
 
 import pytest
 
+import firefox
 import write_quiz
 from quiz_sources import write_source
 from synthgap.data.quiz import read_quiz
 from synthgap.metrics.human import read_answers
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 # Answers pairs 1 and 2 with the left image, goes back to the second and changes it, reloads, and
 # answers the rest with the right image.
@@ -65,7 +65,34 @@ addEventListener("load", async () => {
 """
 
 
-def test_a_participant_answers_reloads_and_saves(tmp_path):
+def in_chromium(page, profile):
+    """What the driver told."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    done = subprocess.run(
+        [CHROMIUM, *options, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert told, done.stderr
+    return html.unescape(told[1])
+
+
+def in_firefox(page, profile):
+    """The same."""
+    with firefox.Firefox(profile) as browser:
+        return browser.text_of(page, "told")
+
+
+BROWSERS = [
+    pytest.param(in_chromium, marks=pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")),
+    pytest.param(in_firefox, marks=pytest.mark.skipif(not firefox.BINARY, reason="needs Firefox")),
+]
+
+
+@pytest.mark.parametrize("driven", BROWSERS)
+def test_a_participant_answers_reloads_and_saves(tmp_path, driven):
     first = write_source(tmp_path / "real", ("owl", "cat"), 3, seed=1)
     second = write_source(tmp_path / "fake", ("owl", "cat"), 3, seed=2)
     words = ["--first", f"real={first}", "--second", f"fake={second}", "--question", "Which?"]
@@ -74,18 +101,8 @@ def test_a_participant_answers_reloads_and_saves(tmp_path):
     words += ["--quiz", str(page), "--key", str(key)]
     write_quiz.main(write_quiz.options().parse_args(words))
     page.write_text(page.read_text().replace("</body>", f"{DRIVER}</body>"))
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    done = subprocess.run(
-        [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert told, done.stderr
-    welcome, one, pressed, zoom, other, closed, three, again, end, text, saved = json.loads(
-        html.unescape(told[1])
-    )
+    told = json.loads(driven(page, tmp_path / "profile"))
+    welcome, one, pressed, zoom, other, closed, three, again, end, text, saved = told
     assert (welcome.split(), one) == (["welcome"], "pairs Pair 1 of 4 ")
     assert pressed == "true", "what was chosen before is shown on the way back"
     assert (zoom, other, closed) == ("true Left image", "Right image", "false")

@@ -372,6 +372,13 @@ def test_report_takes_the_sample_of_captions(tmp_path):
         assert (tmp_path / "claims.csv").read_text() == claims_csv(claims(rows))
 
 
+def test_the_page_tells_how_its_own_study_is_made_again():
+    assert write_report.commands([])[0] == "make demo"
+    for told in write_report.commands(["config/studies/distinguish.yaml"]):
+        assert told.startswith("snakemake")
+        assert "--configfile config/studies/distinguish.yaml" in told
+
+
 def test_contact_sheet_repeats_pixels():
     images = np.random.default_rng(0).integers(0, 256, size=(3, 8, 6, 3), dtype=np.uint8)
     sheet = contact_sheet([("real", images), ("flow", images[:1])], scale=5, columns=2)

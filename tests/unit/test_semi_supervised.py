@@ -72,6 +72,21 @@ def test_thresholds_are_those_of_the_authors():
         assert "".join(str(int(one)) for one in flex.choose(weak, numbers)) == flex_takes
 
 
+def test_images_that_came_with_their_labels_do_not_count_as_unlearnt():
+    recipe = changed(semi_supervised={**RECIPE["semi_supervised"], "method": "flexmatch"})
+    asked = []
+    for given in ((), tuple(range(100, 300))):
+        few = with_labels(100 + len(given), [0, 1], given)
+        thresholds = PairedLoss(recipe, few).thresholds
+        sure = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).repeat(50, 1)
+        thresholds.choose(sure, torch.arange(100))
+        # All unlabelled images are learnt, as many of each class: now the cut-off is asked for.
+        scale = torch.linspace(0.5, 1, 101)
+        chosen = thresholds.choose(torch.stack([scale, 1 - scale], 1), torch.zeros(101).long())
+        asked.append(float(scale[chosen][0]))
+    assert asked == pytest.approx([0.95, 0.95])
+
+
 def test_nothing_chosen_is_no_loss():
     free = FreeMatch(3, 0.5)
     none = torch.zeros((0, 3), requires_grad=True)

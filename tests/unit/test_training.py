@@ -97,12 +97,13 @@ def test_a_net_learns_what_is_there_to_learn(tmp_path):
     assert len(history.val_loss) == len(history.val_top1) == 4
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 4])
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, stop_after):
-    whole, history = run(tmp_path / "whole", RECIPE)
+@pytest.mark.parametrize(("stop_after", "decay"), [(1, 0.0), (3, 0.0), (4, 0.0), (2, 0.9)])
+def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, stop_after, decay):
+    recipe = RECIPE | {"ema_decay": decay}
+    whole, history = run(tmp_path / "whole", recipe)
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", RECIPE, every=0, stop_after=stop_after)
-    resumed, resumed_history = run(tmp_path / "stopped", RECIPE, every=0)
+        run(tmp_path / "stopped", recipe, every=0, stop_after=stop_after)
+    resumed, resumed_history = run(tmp_path / "stopped", recipe, every=0)
     assert same_weights(whole, resumed)
     assert history == resumed_history
 
@@ -153,6 +154,56 @@ def test_weight_decay_spares_biases_and_norms(tmp_path):
     # One step at rate 0.01 shrinks by half what decays, and moves the rest by 0.01 at most.
     assert last.weight.norm() < 0.7 * before
     assert (last.bias - 1).abs().max() < 0.02
+
+
+def test_weight_decay_spares_what_a_network_names(tmp_path):
+    options = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    spec = {"family": "timm", "name": "vit_tiny_patch16_224", "options": options}
+    model = build_seeded(spec, 2, 0)
+    parts = {"pos_embed": model.pos_embed, "patches": model.patch_embed.proj.weight}
+    before = {name: part.detach().clone() for name, part in parts.items()}
+    recipe = Recipe.from_mapping(
+        PLAIN | {"optimizer": "adamw", "epochs": 1, "weight_decay": 50.0, "learning_rate": 1e-3}
+    )
+    data = (*red_or_dark(8, 1), *red_or_dark(8, 2))
+    train(model, *data, recipe, 0, Checkpoint(tmp_path, 1e9), CPU)
+    # One step moves each number by 0.001 at most, and shrinks by a twentieth what decays.
+    moved = {name: parts[name] - before[name] for name in parts}
+    assert moved["pos_embed"].abs().max() < 0.0011
+    assert (moved["patches"] + 0.05 * before["patches"]).abs().max() < 0.0011
+
+
+def test_the_average_of_the_weights_is_validated_and_kept(tmp_path, monkeypatch):
+    decay, steps = 0.8, []
+    step = training._Run._step
+
+    def noting(self, batch):
+        if not steps:
+            steps.append([p.detach().clone() for p in self.model.parameters()])
+        loss = step(self, batch)
+        steps.append([p.detach().clone() for p in self.model.parameters()])
+        return loss
+
+    monkeypatch.setattr(training._Run, "_step", noting)
+    model, history = run(tmp_path, PLAIN | {"ema_decay": decay, "epochs": 1})
+    expected = steps[0]
+    for weights in steps[1:]:
+        expected = [decay * a + (1 - decay) * w for a, w in zip(expected, weights, strict=True)]
+    for found, wanted in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(found.detach(), wanted)
+    images, labels = red_or_dark(20, 2)
+    loss = torch.nn.functional.cross_entropy(
+        torch.from_numpy(predict(model, images, 8)), torch.from_numpy(labels)
+    )
+    assert float(loss) == pytest.approx(history.val_loss[0], rel=1e-4)
+
+
+def test_an_average_does_not_change_what_is_averaged(tmp_path):
+    plain, averaged = (
+        run(tmp_path / str(decay), PLAIN | {"ema_decay": decay})[1] for decay in (0.0, 0.9)
+    )
+    assert plain.train_loss == averaged.train_loss
+    assert plain.val_loss != averaged.val_loss
 
 
 def test_the_loss_after_cutmix_weighs_both_labels_by_their_share():
@@ -207,8 +258,10 @@ def test_each_setting_of_a_recipe_shapes_the_result(tmp_path):
         "input_size": 12,
         "batch_size": 15,
         "epochs": 5,
+        "ema_decay": 0.9,
     }
     few = {"labels_per_class", "semi_supervised"}  # see test_semi_supervised.py
+    few |= {"test_share"}  # what `train` is given is cut already
     assert set(changes) | few == set(Recipe.model_fields)
     for name, value in changes.items():
         changed, _ = run(tmp_path, RECIPE | {name: value})

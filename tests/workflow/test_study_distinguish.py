@@ -85,6 +85,7 @@ def test_the_page_tells_of_it(finished):
     assert 'id="distinguish"' in page
     assert "real against itself (control)" in page
     assert "Where the classifier looks" in page
+    assert f"no CSV file lies in <code>data/answers/real+{SOURCE}</code>" in page
     assert (finished / f"results/people/real+{SOURCE}.html").exists()
 
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from synthgap.config import SPLITS, about, parse as parse_config
-from synthgap.config.comparisons import HEADERS, LINEAR, METADATA
+from synthgap.config.comparisons import HEADERS, METADATA
 from synthgap.config.site import load_site, scratch_folder
+from synthgap.config.studies import LINEAR
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
@@ -337,6 +338,15 @@ def answers_of(quiz):
 def quizzes():
     names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []
     return [f"{RESULTS}/people/{name}.html" for name in names]
+
+
+def told_quizzes():
+    """What the page tells of them."""
+    names = [quiz.name for quiz in PEOPLE.quizzes] if PEOPLE else []
+    return [
+        {"name": name, "page": page, "answers": f"{PEOPLE.answers}/{name}"}
+        for name, page in zip(names, quizzes())
+    ]
 
 
 def people():

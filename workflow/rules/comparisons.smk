@@ -26,25 +26,23 @@ rule compare_sources:
         **needs(mem_mb=4000, minutes=60),
     params:
         sources=lambda w: COMPARISONS[w.comparison].sources,
-        images=[DISTINGUISH.images_per_class[split] for split in SPLITS] if DISTINGUISH else [],
-        samples=lambda w: (
-            f"--samples {COMPARISONS[w.comparison].samples}"
-            if COMPARISONS[w.comparison].samples
-            else ""
-        ),
+        images=lambda w: COMPARISONS[w.comparison].images(DISTINGUISH),
+        at_most=lambda w: ("--at-most" if COMPARISONS[w.comparison].is_large(DISTINGUISH) else ""),
         seed=CONFIG.seed,
         code=code_digest("compare_sources"),
     shell:
         "python $SYNTHGAP_SCRIPTS/compare_sources.py --sources {params.sources}"
         " --train {input.train} --val {input.val} --test {input.test}"
-        " --images-per-class {params.images} {params.samples} --seed {params.seed}"
+        " --images-per-class {params.images} {params.at_most} --seed {params.seed}"
         " --manifests {output.manifests} --log {log}"
 
 
 rule check_leaks:
     input:
-        train=f"{RESULTS}/images/{{comparison}}/train/{{view}}/manifest.parquet",
-        test=f"{RESULTS}/images/{{comparison}}/test/{{view}}/manifest.parquet",
+        **{
+            split: f"{RESULTS}/images/{{comparison}}/{split}/{{view}}/manifest.parquet"
+            for split in SPLITS
+        },
     output:
         measures=f"{RESULTS}/leaks/{{comparison}}/{{view}}.json",
         headers=f"{RESULTS}/predictions/{{comparison}}/{{view}}/{HEADERS}/seed-0.parquet",
@@ -62,8 +60,8 @@ rule check_leaks:
         seed=CONFIG.seed,
         code=code_digest("check_leaks"),
     shell:
-        "python $SYNTHGAP_SCRIPTS/check_leaks.py --train {input.train} --test {input.test}"
-        " --name {wildcards.comparison} --about {params.about:q} --seed {params.seed}"
+        "python $SYNTHGAP_SCRIPTS/check_leaks.py --train {input.train} --val {input.val}"
+        " --test {input.test} --name {wildcards.comparison} --about {params.about:q} --seed {params.seed}"
         " --measures {output.measures} --headers {output.headers} --metadata {output.metadata}"
         " --log {log}"
 
@@ -91,7 +89,7 @@ rule train_linear_probe:
     conda:
         ENVIRONMENT
     resources:
-        **needs(mem_mb=16000, minutes=240),
+        **needs(mem_mb=8000, minutes=240),
     params:
         features=lambda w: [
             word
@@ -103,6 +101,7 @@ rule train_linear_probe:
     shell:
         "python $SYNTHGAP_SCRIPTS/train_linear_probe.py --train {input.train} --val {input.val}"
         " --test {input.test} {params.features} --name {wildcards.comparison}"
+        " --scratch $SYNTHGAP_SCRATCH/train_linear_probe/{wildcards.comparison}/{wildcards.view}/{wildcards.encoder}"
         " --predictions {output.predictions} --log {log}"
 
 

@@ -101,9 +101,12 @@ rule write_report:
         distribution=(
             f"--distribution {CONFIG.shown_distribution}" if CONFIG.shown_distribution else ""
         ),
+        quizzes=as_json(told_quizzes()),
+        # As they are named from here, so that another checkout reruns nothing.
+        given=lambda w: " ".join(map(os.path.relpath, workflow.overwrite_configfiles)),
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --numbers {input.numbers} --classes {input.classes} --sheets {input.sheets} --caption-sample {input.captions}"
-        " {params.distribution} --captioner {params.captioner:q} --config {params.config:q}"
+        " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from transformers import utils
 
 from synthgap.data.captions import read_all
 from synthgap.diffusion.text_to_image import build_text_encoder
@@ -37,6 +38,7 @@ def main(args: argparse.Namespace) -> None:
         tokenizer.save_pretrained(folder / "tokenizer")
         encoder.save_pretrained(folder / "text_encoder", safe_serialization=True)
 
+    utils.logging.disable_progress_bar()  # of a single small file
     save_whole(args.folder, save)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from synthgap.data.comparisons import compare, require_apart
 from synthgap.data.shards import Manifest, write_manifest
 from synthgap.errors import UserError
-from synthgap.job import command, input_path, output_path, run, seed
+from synthgap.job import command, count, input_path, output_path, run, seed
 
 SPLITS = ("train", "val", "test")
 
@@ -26,13 +26,17 @@ def options() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--images-per-class",
-        type=int,
+        type=count,
         nargs=3,
         required=True,
         metavar=tuple(split.upper() for split in SPLITS),
         help="of each source and class",
     )
-    parser.add_argument("--samples", type=int, help="keep so many of the training images")
+    parser.add_argument(
+        "--at-most",
+        action="store_true",
+        help="in training, take fewer of a class of which a source has fewer",
+    )
     parser.add_argument("--seed", type=seed, required=True, help="the study's")
     parser.add_argument(
         "--manifests", type=output_path, nargs=3, required=True, help="to write, in that order"
@@ -49,8 +53,8 @@ def main(args: argparse.Namespace) -> None:
             raise UserError(f"--{split}: give a manifest for each of two or more --sources")
         manifests = {path: Manifest(path) for path in paths}
         sources = [(name, manifests[path]) for name, path in zip(args.sources, paths, strict=True)]
-        samples = args.samples if split == "train" else None
-        found[split], classes = compare(sources, images, args.seed, path.parent, samples)
+        at_most = args.at_most and split == "train"
+        found[split], classes = compare(sources, images, args.seed, path.parent, at_most=at_most)
     require_apart(found, args.sources)
     for split, path in zip(SPLITS, args.manifests, strict=True):
         write_manifest(path, found[split], classes)

@@ -3,10 +3,11 @@
 import argparse
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgap.atomic import atomic_path, write_text
-from synthgap.data.decoded import resize
-from synthgap.data.occlusion_maps import load_maps
+from synthgap.data.decoded import centre, resize
+from synthgap.data.occlusion_maps import OcclusionMaps, load_maps
 from synthgap.data.shards import Manifest
 from synthgap.errors import UserError
 from synthgap.figures.occlusion import draw
@@ -34,14 +35,19 @@ def main(args: argparse.Namespace) -> None:
             "manifest that map_occlusion was given"
         )
     images = manifest.images([rows[key] for key in maps.keys])
-    if images.shape[1:3] != maps.size:
-        images = np.stack([resize(image, maps.size[0]) for image in images])
+    images = np.stack([shown(image, maps) for image in images])
     figure = draw(maps, images, columns=args.columns)
     if args.figure.suffix == ".svg":
         write_text(args.figure, svg(figure))
         return
     with context(), atomic_path(args.figure) as part:
         figure.savefig(part, format="png", dpi=160, metadata={"Software": None})
+
+
+def shown(image: NDArray[np.uint8], maps: OcclusionMaps) -> NDArray[np.uint8]:
+    """Return what the classifier saw of an image."""
+    middle = centre(image, maps.share)
+    return middle if middle.shape[:2] == maps.size else resize(middle, maps.size[0])
 
 
 if __name__ == "__main__":

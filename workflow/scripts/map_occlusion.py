@@ -65,6 +65,7 @@ def main(args: argparse.Namespace) -> None:
         size=(height, width),
         colour=colour,
         seed=args.seed,
+        share=about.test_share,
     )
     found.save(args.maps)
 

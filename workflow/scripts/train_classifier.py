@@ -75,7 +75,9 @@ def main(args: argparse.Namespace) -> None:
         few = few_labels(training, recipe.labels_per_class, args.seed)
         if not recipe.semi_supervised:
             training = training.only(few.labelled)
-    about = About(args.architecture, training.classes, recipe.input_size, len(training))
+    about = About(
+        args.architecture, training.classes, recipe.input_size, len(training), recipe.test_share
+    )
     model = build_seeded(args.architecture, len(about.classes), args.seed)
     if args.weights:
         start_from(args.weights, model, args.architecture)
@@ -86,7 +88,9 @@ def main(args: argparse.Namespace) -> None:
         # What is not cropped can be resized once and for all.
         size = recipe.input_size if recipe.crop_min_area == 1 else None
         train_images = open_images(training, scratch / "train", size, pool)
-        val_images = open_images(validation, scratch / "val", recipe.input_size, pool)
+        val_images = open_images(
+            validation, scratch / "val", recipe.input_size, pool, recipe.test_share
+        )
         require_size(model, args.architecture, *val_images.shape[1:3])
         history, last = train(
             model,

@@ -72,7 +72,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--scratch", type=Path, required=True, help="folder of unfinished work")
     parser.add_argument("--pipeline", type=output_path, required=True, help="folder to write")
     parser.add_argument(
-        "--snapshots", type=output_path, required=True, help="folder to write: a pipeline a step"
+        "--snapshots", type=output_path, help="folder to write: a pipeline each of these steps"
     )
     parser.add_argument("--history", type=output_path, required=True, help=".parquet to write")
     parser.add_argument("--sheets", type=output_path, required=True, help="folder to write")
@@ -97,10 +97,11 @@ def main(args: argparse.Namespace) -> None:
                 args.pipeline,
                 lambda folder: pipeline.save_pretrained(folder, safe_serialization=True),
             )
-            save_whole(
-                args.snapshots,
-                lambda folder: lay_out_snapshots(args.pipeline, scratch / "snapshots", folder),
-            )
+            if args.snapshots:
+                save_whole(
+                    args.snapshots,
+                    lambda folder: lay_out_snapshots(args.pipeline, scratch / "snapshots", folder),
+                )
             shutil.rmtree(args.scratch)
         processes.wait()
 

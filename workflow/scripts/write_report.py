@@ -9,7 +9,7 @@ import yaml
 from synthgap import __version__
 from synthgap.atomic import write_text
 from synthgap.figures.comparisons import label
-from synthgap.job import command, input_path, json_object, output_path, run
+from synthgap.job import command, input_path, json_list, json_object, output_path, run
 from synthgap.metrics.table import read, rows
 from synthgap.report.claims import claims, claims_csv
 from synthgap.report.render import render
@@ -57,6 +57,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--numbers", type=input_path, nargs="*", default=[], help="CSV, of figures of these names"
     )
+    parser.add_argument("--config-files", nargs="*", default=[], help="but for the default one")
+    parser.add_argument(
+        "--quizzes", type=json_list, default=[], help="for people: name, page and answers of each"
+    )
     parser.add_argument("--sheets", type=input_path, nargs="+", required=True, help="PNG")
     parser.add_argument("--classes", type=input_path, help="accuracies by class (parquet)")
     parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
@@ -75,6 +79,16 @@ def described(sheet: str) -> tuple[str, str]:
     return f"Where the classifier looks: {label(sheet.removeprefix(OCCLUSION))}", OCCLUSION_CAPTION
 
 
+def commands(config_files: list[str]) -> list[str]:
+    """Return what makes all of it again, what is missing, and the page alone."""
+    given = f" --configfile {' '.join(config_files)}" if config_files else ""
+    return [
+        f"snakemake{given}" if given else "make demo",
+        f"snakemake report{given}",
+        f"snakemake report{given} --forcerun write_report",
+    ]
+
+
 def main(args: argparse.Namespace) -> None:
     sheets = []
     for path in args.sheets:
@@ -88,7 +102,8 @@ def main(args: argparse.Namespace) -> None:
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
         "distribution": args.distribution,
         "caption_prompt": args.captioner.get("prompt", ""),
-        "commands": ["make demo", "snakemake report", "snakemake --forcerun write_report report"],
+        "commands": commands(args.config_files),
+        "quizzes": args.quizzes,
     }
     figures = {path.stem: path.read_text() for path in args.figures}
     sample = pq.read_table(args.caption_sample).to_pylist() if args.caption_sample else []

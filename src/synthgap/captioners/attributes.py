@@ -39,6 +39,13 @@ BINS: dict[str, tuple[tuple[float, float], tuple[str, str, str]]] = {
     "brightness": ((0.7, 0.77), ("dim", "clear", "bright")),
 }
 
+# Where a part of a composite is, by thirds from above and from the left.
+PLACES = (
+    ("upper left", "top", "upper right"),
+    ("left", "middle", "right"),
+    ("lower left", "bottom", "lower right"),
+)
+
 # Grey levels, of 255, under which an image holds noise rather than a figure.
 _MIN_CONTRAST = 16
 
@@ -98,9 +105,8 @@ def describe_composite(base: str, partner: str, box: tuple[float, float, float, 
         if top + left < 0.1:
             other, here = here, other
         return f"{base} {other}, {partner} {here}"
-    middle = ((top + height / 2, ("upper", "", "lower")), (left + width / 2, ("left", "", "right")))
-    words = [names[int(at > 1 / 3) + int(at > 2 / 3)] for at, names in middle]
-    place = " ".join(word for word in words if word) or "middle"
+    row, column = (int(at > 1 / 3) + int(at > 2 / 3) for at in (top + height / 2, left + width / 2))
+    place = PLACES[row][column]
     return f"{base}, and a smaller {partner} at the {place}"
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from synthgap.atomic import atomic_path
 from synthgap.classifiers.architectures import build, features
-from synthgap.data.decoded import Images, resize
+from synthgap.data.decoded import Images, fitted
 from synthgap.devices import take_device
 from synthgap.errors import UserError
 
@@ -108,12 +108,12 @@ class About:
     """side in pixels of what it was trained to see; None: the images as they are"""
     train_images: int | None = None
     """how many it was trained on"""
+    test_share: float = 1.0
+    """of an image's side that it is tested on, the middle"""
 
     def fit(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return images (n, h, w, 3) in the size that the classifier was trained to see."""
-        if self.input_size is None or images.shape[1:3] == (self.input_size, self.input_size):
-            return images
-        return np.stack([resize(image, self.input_size) for image in images])
+        """Return images (n, h, w, 3) as the classifier is tested on them."""
+        return np.stack([fitted(image, self.input_size, self.test_share) for image in images])
 
 
 def save(model: nn.Module, about: About, path: Path) -> None:

@@ -57,7 +57,8 @@ class Recipe(BaseModel):
         3e-3, description="the highest, after warm-up"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(
-        0.05, description="of matrices and kernels, not of biases and norms"
+        0.05,
+        description="of matrices and kernels, not of biases, norms, tokens and position embeddings",
     )
     warmup_epochs: Annotated[int, Field(ge=0)] = Field(1, description="linear, from near 0")
     schedule: Literal["cosine", "constant"] = Field(
@@ -67,11 +68,21 @@ class Recipe(BaseModel):
     gradient_clip: Annotated[float, Field(ge=0)] = Field(
         0.0, description="highest norm of the whole gradient; 0 clips nothing"
     )
+    ema_decay: Share = Field(
+        0.0,
+        description="a step, of a moving average of the weights, which is what is validated and "
+        "kept; 0 does without",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the network's products; weights and loss stay in float32"
     )
     input_size: Count | None = Field(
         None, description="side in pixels of what the network sees; the images' own if left out"
+    )
+    test_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of an image's side that is validated and tested on, its middle, in the "
+        "network's size: 0.875 is the middle 224 of 256 pixels; 1 is all of it",
     )
     shift: Annotated[int, Field(ge=0)] = Field(3, description="largest random shift in pixels")
     flip: bool = Field(False, description="mirror half of the images")
@@ -110,6 +121,12 @@ class Recipe(BaseModel):
     def _warms_up_within(self) -> Self:
         if self.warmup_epochs > self.epochs:
             raise ValueError("warmup_epochs must not be above epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _tests_at_a_size(self) -> Self:
+        if self.test_share < 1 and not self.input_size:
+            raise ValueError("test_share: set input_size, which the middle is resized to")
         return self
 
     @model_validator(mode="after")

@@ -193,13 +193,18 @@ class FlexMatch:
 
     Args:
         classes: number of classes.
-        images: number of images, labelled or not.
+        images: number of images, all that `choose` may be told of.
+        known: of them, those that it is never told of, as their labels came with them, (images,)
+            bool; none by default. They must not count as images that nothing is known of.
     """
 
-    def __init__(self, classes: int, images: int, cutoff: float = CUTOFF) -> None:
+    def __init__(
+        self, classes: int, images: int, cutoff: float = CUTOFF, known: Tensor | None = None
+    ) -> None:
         self.classes, self.cutoff = classes, cutoff
         # The last sure answer to each image; `classes` where there was none yet.
         self.answers = torch.full((images,), classes)
+        self.known = 0 if known is None else int(known.sum())
 
     def choose(self, probabilities: Tensor, numbers: Tensor) -> Tensor:
         """Say of which images the network is sure enough, (m,) bool; learn from the batch (m, c).
@@ -209,6 +214,7 @@ class FlexMatch:
         """
         sure, answers = probabilities.max(dim=1)
         counts = self.answers.bincount(minlength=self.classes + 1)
+        counts[-1] -= self.known
         # While most images have no sure answer they are what counts are compared to. At first
         # thresholds are 0.
         learnt = (counts[:-1] / counts.max()).to(probabilities.device)
@@ -239,7 +245,9 @@ class PairedLoss:
         self.thresholds = (
             FreeMatch(few.classes, self.options.decay)
             if free
-            else FlexMatch(few.classes, len(few.unlabelled))
+            else FlexMatch(
+                few.classes, len(few.unlabelled), known=torch.from_numpy(~few.unlabelled)
+            )
         )
 
     def __call__(

@@ -6,8 +6,9 @@ bit for bit, as an undisturbed one: whatever is random in an epoch derives from 
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -191,7 +192,9 @@ def fit(
             too_large = ""
             try:
                 train_loss = run.epoch(epoch)
-                logits = validate(model, run.micro_batch)
+                with run.averaged():
+                    logits = validate(model, run.micro_batch)
+                    seen = _copied(model.state_dict())
             except RuntimeError as error:
                 if not is_too_large(error):
                     raise
@@ -210,13 +213,14 @@ def fit(
             history.val_top1.append(float((logits.argmax(1) == targets).float().mean()))
             history.micro_batch.append(run.micro_batch)
             if history.best_epoch == epoch:
-                run.best = _copied(model.state_dict())
+                run.best = seen
             before = run.state()
             if checkpoint.due():
                 checkpoint.save(before)
             progress.update(1, f"validation loss {val_loss:.3f}")
 
-    last = _copied(model.state_dict())
+    with run.averaged():
+        last = _copied(model.state_dict())
     model.load_state_dict(run.best)
     model.eval()
     return run.history, last
@@ -263,6 +267,23 @@ class _Run:
         most = batches.images_a_step
         self.micro_batch = min(recipe.micro_batch or most, most)
         self.rate = 0.0
+        self.average = dict(_copied(dict(model.named_parameters()))) if recipe.ema_decay else {}
+        self._to_device()
+
+    def _to_device(self) -> None:
+        self.average = {name: one.to(self.device) for name, one in self.average.items()}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the model have the moving average of its weights, where the recipe has one."""
+        own = {name: p.data for name, p in self.model.named_parameters()} if self.average else {}
+        for name, parameter in self.model.named_parameters() if own else ():
+            parameter.data = self.average[name]
+        try:
+            yield
+        finally:
+            for name, parameter in self.model.named_parameters() if own else ():
+                parameter.data = own[name]
 
     def state(self) -> dict[str, Any]:
         """Return a copy on the CPU, for `restore` and for checkpoints."""
@@ -272,6 +293,7 @@ class _Run:
             "loss": self.loss.state_dict(),
             "history": asdict(self.history),
             "best": self.best,
+            "average": self.average,
             "micro_batch": self.micro_batch,
         }
         copied: dict[str, Any] = _copied(state)
@@ -284,6 +306,8 @@ class _Run:
         self.loss.load_state_dict(_copied(state["loss"]))
         self.history = History(**_copied(state["history"]))
         self.best, self.micro_batch = state["best"], state["micro_batch"]
+        self.average = _copied(state["average"])
+        self._to_device()
 
     def halve(self, why: str) -> None:
         """Put half as many images on the device at once."""
@@ -327,6 +351,9 @@ class _Run:
         if self.recipe.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimizer.step()
+        if self.average:
+            weights = [p.detach() for p in self.model.parameters()]
+            torch._foreach_lerp_(list(self.average.values()), weights, 1 - self.recipe.ema_decay)
         return whole
 
     def _logits(self, images: Tensor) -> Tensor:
@@ -338,10 +365,14 @@ class _Run:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
+    # Networks of timm name what is no matrix for all its dimensions: tokens, position embeddings.
+    spared: Set[str] = getattr(model, "no_weight_decay", set)()
+    decays: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        decays[parameter.ndim > 1 and name not in spared].append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": decays[True], "weight_decay": recipe.weight_decay},
+        {"params": decays[False], "weight_decay": 0.0},
     ]
     (first, second), rate = recipe.betas, recipe.learning_rate
     if recipe.optimizer == "sgd":

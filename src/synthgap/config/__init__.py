@@ -241,7 +241,7 @@ class Config(Section):
         """The classifiers that a study or an encoder needs."""
         used = {probe.classifier for probe in self.transfer_probes.values()}
         used |= {trial.classifier for trial in self.trials}
-        used |= {mixing.classifier for mixing in self.mixings.values()}
+        used |= {name for mixing in self.mixings.values() for name in mixing.classifiers}
         for study in (self.studies.text_to_image, self.studies.casd):
             if study and study.classifier:
                 used.add(study.classifier)

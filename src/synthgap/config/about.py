@@ -15,24 +15,27 @@ if TYPE_CHECKING:
 
 def points(config: Config) -> list[dict[str, Any]]:
     """Return what of the axes `collect_metrics` needs to know."""
-    used: dict[str, dict[str, Any]] = {}
+    used: dict[str, list[dict[str, Any]]] = {}
     if config.studies.transfer and (scaling := config.studies.transfer.scaling):
         probe = config.studies.transfer.probes[scaling.probe]
-        used["scaling"] = probe.model_dump() | {"settings": {"probe": scaling.probe}}
-        used["scaling"]["seeds"] = scaling.seeds or probe.seeds
+        told = {"settings": {"probe": scaling.probe}, "seeds": scaling.seeds or probe.seeds}
+        used["scaling"] = [probe.model_dump() | told]
     for study, mixing in config.mixings.items():
-        told = mixing.model_dump(include={"view", "classifier", "seeds"})
-        recipe = config.classifiers[mixing.classifier].recipe
-        used[study] = told | {"settings": recipe.about_labels}
+        told = mixing.model_dump(include={"view", "seeds"})
+        used[study] = [
+            told | {"classifier": name, "settings": config.classifiers[name].recipe.about_labels}
+            for name in mixing.classifiers
+        ]
     return [
-        used[point.study]
+        one
         | {
             "study": point.study,
             "dataset": point.dataset,
             "source": point.source,
-            "settings": used[point.study]["settings"] | point.about,
+            "settings": one["settings"] | point.about,
         }
         for point in config.points
+        for one in used[point.study]
     ]
 
 

@@ -2,18 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from synthgap.config.comparisons import FILES, LINEAR
+from synthgap.config.comparisons import FILES
 from synthgap.config.encoders import ClassifierEncoder
 from synthgap.config.generators import Generator
 from synthgap.config.metrics import CONVENTIONAL, LEAST_IMAGES, Distribution
 from synthgap.config.sections import SPLITS
-from synthgap.config.studies import Distinguish, Mixing, Probe
+from synthgap.config.studies import LINEAR, Distinguish, Mixing, Probe
 from synthgap.config.training_checks import check_trained
 from synthgap.config.views import check_view
 from synthgap.errors import suggest
 
 if TYPE_CHECKING:
     from synthgap.config import Config
+
+
+# Of the 255 bytes of a file's name, with room for what comes before and after.
+LONGEST = 200
 
 
 def check(config: "Config") -> None:
@@ -56,7 +60,8 @@ def _check_references(config: "Config") -> None:
         _check_ratios(config, name, mixing)
     for where, use in uses.items():
         _refer(f"{where}.view", use.view, ["rgb", *config.views])
-        _refer(f"{where}.classifier", use.classifier, config.classifiers)
+        for name in [use.classifier] if isinstance(use, Probe) else use.classifiers:
+            _refer(f"{where}.classifier", name, config.classifiers)
     _check_labels(config)
     if config.studies.transfer and config.studies.transfer.scaling:
         for source in config.studies.transfer.scaling.sources or ():
@@ -73,11 +78,12 @@ def _check_references(config: "Config") -> None:
 def _check_labels(config: "Config") -> None:
     """Check that few labels are asked for where they are studied, and that there are as many."""
     study = config.studies.semi_supervised
-    if study and not config.classifiers[study.classifier].recipe.semi_supervised:
-        raise ValueError(
-            f"studies.semi_supervised.classifier: the recipe of {study.classifier} has no "
-            "`semi_supervised`; add {method: freematch} to it, or choose another"
-        )
+    for name in study.classifiers if study else ():
+        if not config.classifiers[name].recipe.semi_supervised:
+            raise ValueError(
+                f"studies.semi_supervised.classifier: the recipe of {name} has no "
+                "`semi_supervised`; add {method: freematch} to it, or choose another"
+            )
     if not (counts := config.real.images_per_class):
         return
     for name, classifier in config.classifiers.items():
@@ -224,6 +230,50 @@ def _check_distinguish(config: "Config", study: Distinguish) -> None:
                 f"{where}.images_per_class.{split}: {wanted[split]}{why} is more than "
                 f"the {made} of synthetic.samples_per_class"
             )
+
+    for name in config.comparisons:
+        if len(name) > LONGEST:
+            raise ValueError(
+                f"{where}.comparisons: {name} has {len(name)} letters, and folders are named after "
+                f"comparisons, of {LONGEST} at most; give shorter names or compare fewer sources"
+            )
+    _check_shown(config, study)
+    made = config.synthetic.samples_per_class.train
+    if synthetic and axes.samples and max(axes.samples) > made:
+        raise ValueError(
+            f"{where}.axes.samples: {max(axes.samples)} is more than the {made} of "
+            "synthetic.samples_per_class.train"
+        )
+
+
+def _check_shown(config: "Config", study: Distinguish) -> None:
+    """Check that there is enough for maps and quizzes, which come after all else is trained."""
+    where, classes = "studies.distinguish", config.real.known_classes
+    if occlusion := study.occlusion:
+        there = study.images_per_class.test * (classes or 0)
+        if classes and occlusion.images > there:
+            raise ValueError(
+                f"{where}.occlusion.images: {occlusion.images} is more than the {there} test "
+                "images of each distribution"
+            )
+        recipe = config.classifiers[study.classifiers[0]].recipe
+        seen = recipe.input_size or config.real.image_size
+        if occlusion.patch > seen:
+            raise ValueError(
+                f"{where}.occlusion.patch: {occlusion.patch} is more than the {seen} pixels of "
+                f"what {study.classifiers[0]} sees"
+            )
+    for quiz in study.people.quizzes if study.people and classes else ():
+        assert study.people
+        assert classes
+        wanted, real = study.people.pairs + quiz.references, config.real.images_per_class
+        for source in quiz.sources:
+            each = config.synthetic.samples_per_class if source != "real" else real
+            if each and wanted > each.test * classes:
+                raise ValueError(
+                    f"{where}.people: {quiz.name} takes {wanted} images of {source} with its "
+                    f"examples, and there are {each.test * classes} to test on"
+                )
 
 
 def _refer(key: str, value: str, known: Any) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from synthgap.config.blends import REAL
-from synthgap.config.studies import Distinguish
+from synthgap.config.sections import SPLITS
+from synthgap.config.studies import LINEAR, Distinguish
 
-# Names that predictions have in the place of a classifier's.
-LINEAR = "linear-"
+# Names that predictions have in the place of a classifier's, besides those of linear probes.
 HEADERS = "headers"
 METADATA = "metadata"
 FILES = (HEADERS, METADATA)
@@ -26,6 +26,18 @@ class Comparison:
     def name(self) -> str:
         """Of the data set: `real+sd15-classname`, `real+real`, `real+sd15-classname~100`."""
         return "+".join(self.sources) + (f"~{self.samples}" if self.samples else "")
+
+    def images(self, study: Distinguish) -> list[int]:
+        """Return how many images of each class and distribution it takes, by split."""
+        found = [study.images_per_class[split] for split in SPLITS]
+        return [self.samples or found[0], *found[1:]]
+
+    def is_large(self, study: Distinguish) -> bool:
+        """Whether it has more training images than the study's others.
+
+        So many there may not be of each class.
+        """
+        return (self.samples or 0) > study.images_per_class.train
 
     @property
     def is_control(self) -> bool:
@@ -59,29 +71,37 @@ def comparisons(study: Distinguish, synthetic: Sequence[str]) -> list[Comparison
 
 
 def trials(study: Distinguish, synthetic: Sequence[str]) -> list[Trial]:
-    """Return all that is trained; each axis ends with what the main table has."""
+    """Return all that is trained; each axis has a place for what the main table has."""
     main = comparisons(study, synthetic)
     found = [
-        Trial(comparison, study.view, name, tuple(study.seeds))
+        Trial(comparison, study.view, name, tuple(dict.fromkeys(study.seeds)))
         for comparison in main
         for name in study.classifiers
     ]
     # These are the same whatever the seed.
     alike = [*FILES, *(LINEAR + encoder for encoder in study.probes)]
     found += [Trial(comparison, study.view, name, (0,)) for comparison in main for name in alike]
-    return [*found, *_on_axes(study, main)]
+    # What is named twice is done once.
+    return list(dict.fromkeys([*found, *_on_axes(study, main)]))
 
 
 def _on_axes(study: Distinguish, main: list[Comparison]) -> Iterator[Trial]:
     axes = study.axes
-    name = axes.classifier or study.classifiers[0]
-    seeds = tuple(axes.seeds or study.seeds)
+    seeds = tuple(dict.fromkeys(axes.seeds or study.seeds))
     chosen = [Comparison(tuple(sources)) for sources in axes.comparisons or [list(main[0].sources)]]
     chosen += [comparison for comparison in main if comparison.is_control]
-    for comparison in chosen:
-        for view in [*axes.views, study.view] if axes.views else ():
-            yield Trial(comparison, view, name, seeds, "views")
-        for samples in sorted(set(axes.samples)):
-            yield Trial(Comparison(comparison.sources, samples), study.view, name, seeds, "samples")
-        if axes.samples:
-            yield Trial(comparison, study.view, name, seeds, "samples")
+    sized = [
+        one
+        for comparison in chosen
+        for samples in [*sorted(set(axes.samples)), None]
+        # Of all images that there are, a control would take twice as many.
+        if not ((one := Comparison(comparison.sources, samples)).is_control and one.is_large(study))
+    ]
+    for name in axes.classifier or study.classifiers[:1]:
+        linear = name.startswith(LINEAR)
+        for comparison in () if linear or not axes.views else chosen:
+            for view in [*axes.views, study.view]:
+                yield Trial(comparison, view, name, seeds, "views")
+        for comparison in sized if axes.samples else ():
+            # A probe is the same whatever the seed.
+            yield Trial(comparison, study.view, name, (0,) if linear else seeds, "samples")

@@ -139,6 +139,7 @@ NOISED_RECIPE = {
     "schedule",
     "label_smoothing",
     "gradient_clip",
+    "ema_decay",
     "precision",
 }
 

@@ -2,12 +2,21 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from synthgap.config.casd import Casd
 from synthgap.config.sections import Count, FolderName, Fraction, Name, PerSplit, Section, Seed
+from synthgap.errors import suggest
 
 Ratio = Annotated[float, Field(gt=0, le=100)]
+OneOrMore = Annotated[
+    list[Name],
+    Field(min_length=1),
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=str | list[str],
+    ),
+]
 Sources = Annotated[list[Name], Field(min_length=2, max_length=16)]
 
 
@@ -34,6 +43,9 @@ class Scaling(Section):
     )
 
 
+# What the names of linear probes begin with, before their encoder's.
+LINEAR = "linear-"
+
 # The studies of real and synthetic images together.
 MIXINGS = ("mixing", "semi_supervised")
 
@@ -47,12 +59,17 @@ class Mixing(Section):
     augment: list[Ratio] = Field(
         [], description="synthetic images for each real one, besides all real ones"
     )
-    classifier: Name = Field(description="one of `classifiers`")
+    classifier: OneOrMore = Field(description="one of `classifiers`, or a list of them")
     view: Name = Field("rgb", description="`rgb` or one of `views`")
     seeds: list[Seed] = Field([0], min_length=1, description="one training each")
     sources: list[Name] | None = Field(
         None, min_length=1, description="of the synthetic ones; all if left out"
     )
+
+    @property
+    def classifiers(self) -> list[str]:
+        """What is trained, each once."""
+        return list(dict.fromkeys(self.classifier))
 
     @model_validator(mode="after")
     def _mixes(self) -> Self:
@@ -92,12 +109,19 @@ class Axes(Section):
 
     views: list[Name] = Field([], description="other views: crops, frequency bands, codecs")
     samples: list[Count] = Field(
-        [], description="training images of each class and distribution, besides all of them"
+        [],
+        description="training images of each class and distribution, besides "
+        "images_per_class.train; of more than that, classes give as many as they have in every "
+        "source, and there are no controls",
     )
     comparisons: list[Sources] | None = Field(
         None, min_length=1, description="the first of `comparisons` if left out"
     )
-    classifier: Name | None = Field(None, description="the first of `classifiers` if left out")
+    classifier: OneOrMore | None = Field(
+        None,
+        description="one or more of `classifiers`, or for `samples` alone also linear probes "
+        "(`linear-mae`); the first of `classifiers` if left out",
+    )
     seeds: list[Seed] | None = Field(None, min_length=1, description="those of the study")
 
 
@@ -107,6 +131,14 @@ class Occlusion(Section):
     images: Count = Field(16, description="of each distribution")
     patch: Count = Field(description="side in pixels of the square that is covered")
     stride: Count = Field(description="pixels from one square to the next")
+
+    @model_validator(mode="after")
+    def _leaves_no_pixel_out(self) -> Self:
+        if self.stride > self.patch:
+            raise ValueError(
+                f"stride: {self.stride} leaves pixels out between squares of {self.patch}"
+            )
+        return self
 
 
 class Quiz(Section):
@@ -187,13 +219,18 @@ class Distinguish(Section):
                         f"{where}: {sources} names a source twice; a source is told from itself "
                         "in `controls`"
                     )
-        if self.axes.classifier not in (None, *self.classifiers):
-            raise ValueError(f"axes.classifier: {self.axes.classifier} is not in `classifiers`")
-        for samples in self.axes.samples:
-            if samples >= self.images_per_class.train:
+        known = [*self.classifiers, *(LINEAR + probe for probe in self.probes)]
+        for name in self.axes.classifier or ():
+            if name not in known:
                 raise ValueError(
-                    f"axes.samples: {samples} is not below images_per_class.train, "
-                    f"{self.images_per_class.train}"
+                    f"axes.classifier: {name} is not in `classifiers`, and no linear probe of "
+                    f"`probes`{suggest(name, known)}"
+                )
+        for samples in self.axes.samples:
+            if samples == self.images_per_class.train:
+                raise ValueError(
+                    f"axes.samples: {samples} is images_per_class.train, which is on the axis "
+                    "anyway"
                 )
         return self
 
@@ -254,7 +291,7 @@ class Studies(Section):
     mixing: Mixing | None = None
     semi_supervised: Mixing | None = Field(
         None,
-        description="the same with few labels: `classifier` is one whose recipe has "
+        description="the same with few labels: `classifier` is of those whose recipe has "
         "`semi_supervised`. Images that are added keep the label they were made from; of real "
         "ones, and of those that replace them, only few labels are used",
     )

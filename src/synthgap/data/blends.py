@@ -51,7 +51,7 @@ def blend(
         factor = min(
             (there / want[want > 0]).min()
             for part, want in zip(parts, wanted, strict=True)
-            for there in [_counts(images[id(part.manifest)], len(want))[want > 0]]
+            for there in [images[id(part.manifest)].counts(len(want))[want > 0]]
         )
     tables = []
     for number, (part, want) in enumerate(zip(parts, wanted, strict=True)):
@@ -71,11 +71,7 @@ def _wanted(part: Part, images: Mapping[int, Images], first: Manifest) -> NDArra
     like = part.like or part.manifest
     for manifest in (part.manifest, like):
         require_same_classes(manifest.path, manifest.classes, first.path, first.classes)
-    return part.share * _counts(images[id(like)], len(first.classes))
-
-
-def _counts(images: Images, classes: int) -> NDArray[np.float64]:
-    return np.bincount(images.class_indices, minlength=classes).astype(np.float64)
+    return part.share * images[id(like)].counts(len(first.classes)).astype(np.float64)
 
 
 def _drawn(part: Part, images: Images, wanted: NDArray[np.float64], seed: int) -> NDArray[np.int64]:

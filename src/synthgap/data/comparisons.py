@@ -21,42 +21,50 @@ def compare(
     images_per_class: int,
     seed: int,
     folder: Path,
-    samples: int | None = None,
+    *,
+    at_most: bool = False,
 ) -> tuple[pa.Table, list[str]]:
     """Return manifest rows whose class is the source, and the names of these classes.
 
     Every original class gives as many images to each source, drawn by `seed` and the source's
-    place in its class alone: the same images in every view and in every comparison with the same
-    numbers. Crops of an image stay together.
+    place in its class alone: the same images in every view and in every comparison, and fewer are
+    among the more. Crops of an image stay together.
 
     Args:
         sources: name and manifest. The same name twice is the control: two disjoint halves.
         images_per_class: that are drawn of each original class and source.
         folder: where the manifest will lie; paths of shards become relative to it.
-        samples: how many of those drawn are kept; the fewer are among the more. All if None.
+        at_most: where a source has fewer of a class, take so many of that class from each.
 
     Raises:
-        UserError: a class has too few images, or the sources' classes differ.
+        UserError: a class has too few images, or none, or the sources' classes differ.
     """
     names = [name for name, _ in sources]
     first = sources[0][1]
+    for _, manifest in sources:
+        require_same_classes(manifest.path, manifest.classes, first.path, first.classes)
+    images = {id(manifest): Images(manifest) for _, manifest in sources}
+    each = np.full(len(first.classes), images_per_class)
+    for name, manifest in sources:
+        copies, least = names.count(name), 1 if at_most else images_per_class
+        there = images[id(manifest)].counts(len(each))
+        if len(few := np.flatnonzero(there < copies * least)):
+            raise UserError(
+                f"{manifest.path}: class {manifest.classes[few[0]]} has {there[few[0]]} images, "
+                f"and comparing {' with '.join(names)} takes {copies * least}; lower "
+                "studies.distinguish.images_per_class"
+            )
+        each = np.minimum(each, there // copies)
     tables = []
     for label, (name, manifest) in enumerate(sources):
-        require_same_classes(manifest.path, manifest.classes, first.path, first.classes)
         copies, place = names.count(name), names[:label].count(name)
-        images, chosen = Images(manifest), list[int]()
-        for class_index, class_name in enumerate(manifest.classes):
-            members = images.of_class(class_index)
-            if len(members) < copies * images_per_class:
-                raise UserError(
-                    f"{manifest.path}: class {class_name} has {len(members)} images, and comparing "
-                    f"{' with '.join(names)} takes {copies * images_per_class}; lower "
-                    "studies.distinguish.images_per_class"
-                )
+        chosen = list[int]()
+        for class_index, number in enumerate(each):
+            members = images[id(manifest)].of_class(class_index)
             rng = np.random.default_rng(derive_seed(seed, "compare", class_index))
-            drawn = rng.permutation(members)[: copies * images_per_class]
-            chosen += drawn[place::copies][:samples].tolist()
-        rows = relocated(manifest, images.rows(chosen), folder)
+            drawn = rng.permutation(members)[: copies * number]
+            chosen += drawn[place::copies].tolist()
+        rows = relocated(manifest, images[id(manifest)].rows(chosen), folder)
         tables.append(_relabelled(rows, label, name))
     control = len(set(names)) == 1
     return pa.concat_tables(tables), HALVES[: len(names)] if control else names

@@ -47,20 +47,22 @@ class EncodedImages:
 
     Args:
         size: side in pixels that the images are resized to; None for their own.
+        share: of their sides, see `centre`.
 
     Raises:
         UserError: the manifest has no images; later, a tar is damaged or the images differ in size.
     """
 
-    def __init__(self, manifest: Manifest, size: int | None = None) -> None:
+    def __init__(self, manifest: Manifest, size: int | None = None, share: float = 1.0) -> None:
         if not len(manifest):
             raise UserError(f"{manifest.path} has no images; a training needs one at least")
-        self.path, self.size = manifest.path, size
+        self.path, self.size, self.share = manifest.path, size, share
         columns = (manifest.table[name].to_pylist() for name in ("shard", "offset", "length"))
         self._places = list(zip(*columns, strict=True))
         self._reader = ImageReader()
-        self._own = self._decode(0).shape
-        self.shape = (len(manifest), *((size, size) if size else self._own[:2]), 3)
+        first = self._decode(0)
+        self._own = first.shape
+        self.shape = (len(manifest), *fitted(first, size, share).shape)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -78,7 +80,7 @@ class EncodedImages:
                 f"{self.path}: images of different sizes, {own_width} x {own_height} and "
                 f"{width} x {height}; prepare them at one size first"
             )
-        return image if image.shape == self.shape[1:] else resize(image, self.shape[1])
+        return fitted(image, self.size, self.share)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         shard, offset, length = self._places[index]
@@ -91,20 +93,37 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.asarray(resized)
 
 
+def centre(image: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """Return the middle of an image: a share in 0..1 of its height and width, a pixel at least."""
+    height, width = (max(1, round(share * side)) for side in image.shape[:2])
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def fitted(image: NDArray[np.uint8], size: int | None, share: float) -> NDArray[np.uint8]:
+    """Return the middle of an image, in the size that a network sees; None for its own."""
+    middle = centre(image, share)
+    return middle if size is None or middle.shape[:2] == (size, size) else resize(middle, size)
+
+
 def open_images(
-    manifest: Manifest, cache: Path, size: int | None = None, pool: Executor | None = None
+    manifest: Manifest,
+    cache: Path,
+    size: int | None = None,
+    pool: Executor | None = None,
+    share: float = 1.0,
 ) -> Images:
     """Return the images of a manifest, from a file of their pixels where there is room for it.
 
     Args:
         cache: the file; written if it is not there. Its folder belongs to this manifest and size.
-        size: as of `EncodedImages`.
+        size, share: as of `EncodedImages`.
         pool: decodes; the caller does where there is none.
 
     Raises:
         UserError: as `EncodedImages`.
     """
-    encoded = EncodedImages(manifest, size)
+    encoded = EncodedImages(manifest, size, share)
     total = int(np.prod(encoded.shape))
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)

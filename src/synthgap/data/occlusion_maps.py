@@ -45,6 +45,8 @@ class OcclusionMaps:
     """that squares were filled with, RGB 0..255"""
     seed: int
     """that the images were drawn by"""
+    share: float = 1.0
+    """of the images' sides that the classifier saw, the middle"""
 
     def by_pixel(self, maps: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return (n, height, width): at each pixel the mean over the squares that hide it.

@@ -27,6 +27,10 @@ class Images:
         """Return the numbers of a class's images, in the order of their keys."""
         return np.flatnonzero(self.class_indices == class_index)
 
+    def counts(self, classes: int) -> NDArray[np.int64]:
+        """Return how many images each of so many classes has, (classes,)."""
+        return np.bincount(self.class_indices, minlength=classes)
+
     def any_row(self, rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return for each image whether one of its rows is among some, both as flags."""
         return np.bincount(self._of, weights=rows, minlength=len(self.keys)) > 0

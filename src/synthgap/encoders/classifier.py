@@ -21,6 +21,9 @@ def make_encoder(spec: Mapping[str, Any], model: Path, device: str) -> NetworkEn
     def run(images: Images) -> Vectors:
         return extract(network, about.fit(images), len(images))
 
+    seen: dict[str, Any] = {"image_size": about.input_size or "as it is"}
+    if about.test_share < 1:
+        seen["share"] = about.test_share
     bagnet = about.architecture["family"] == "bagnet"
     return NetworkEncoder(
         run,
@@ -30,7 +33,7 @@ def make_encoder(spec: Mapping[str, Any], model: Path, device: str) -> NetworkEn
             "weights": weights_digest(model),
             "layer": "before the last",
             "dtype": "float32",
-            "preprocessing": {"image_size": about.input_size or "as it is"},
+            "preprocessing": seen,
         },
         spec=spec,
         model=model,

@@ -16,14 +16,14 @@ import numpy as np
 
 from synthgap.figures.data import REAL, prompts_order
 from synthgap.figures.metric_titles import TITLES, Title, plain_name, title_of, variant_note
+from synthgap.metrics.estimates import LEAST, signed_sum, student
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
-from synthgap.report.estimates import LEAST, signed_sum, student
 
-# Of what a distribution knows, what tells models apart; the rest is on the page anyway.
-LEFT_OUT = {"kid", "kd", "kd_dinov2", "vendi_within_class", "class_probability"}
-# Study A asks whether density means anything; paper B counts it as better, and so do its arms.
-BETTER = {"density": 1, "coverage": 1, "precision": 1, "recall": 1}
+# The share of images that show the class asked for says the same.
+LEFT_OUT = {"class_probability"}
+# Study A asks what they mean for training data; paper B counts more of them as better.
+BETTER = {"density": 1, "coverage": 1, "precision": 1, "recall": 1, "vendi_within_class": 1}
 
 
 @dataclass(frozen=True)

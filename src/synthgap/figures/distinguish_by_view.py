@@ -9,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthgap.figures import style
-from synthgap.figures.comparisons import Look, comparison_looks, comparisons, rows_on
+from synthgap.figures.comparisons import (
+    Look,
+    classifier_looks,
+    comparison_looks,
+    comparisons,
+    rows_on,
+)
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
@@ -51,7 +57,7 @@ WIDTH, HEIGHT = 3.4, 3.1
 
 @style.styled
 def draw(table: Any) -> Figure:
-    """Accuracy by view, a panel for each kind of view, a line for each comparison.
+    """Accuracy by view, a panel for each kind of view and classifier, a line for each comparison.
 
     The dashed lines are what the same classifier reaches on whole images, the dotted one is chance.
 
@@ -64,15 +70,24 @@ def draw(table: Any) -> Figure:
     rows = rows_on(table_rows(table), "views")
     names = comparisons(rows)
     looks = comparison_looks(names)
-    whole = {r.settings["comparison"]: r for r in rows if not r.settings.get("view_options")}
-    panels = _panels(rows)
+    classifiers = classifier_looks(rows)
+    panels = {
+        (classifier, kind): found
+        for classifier in classifiers
+        for kind, found in _panels([r for r in rows if r.architecture == classifier]).items()
+    }
     across = min(3, len(panels))
     down = -(-len(panels) // across)
     figure = style.new_figure(WIDTH * across + 0.6, HEIGHT * down + 0.7)
     grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    for axes, (kind, found) in zip(grid.flat, panels.items(), strict=False):
+    for axes, ((classifier, kind), found) in zip(grid.flat, panels.items(), strict=False):
         _panel(axes, kind, found, names, looks)
-        for name, row in whole.items():
+        if len(classifiers) > 1:
+            axes.set_title(f"{axes.get_title(loc='left')}, {classifier}")
+        for row in rows:
+            if row.architecture != classifier or row.settings.get("view_options"):
+                continue
+            name = row.settings["comparison"]
             axes.axhline(row.value, color=looks[name].colour, lw=1, ls=(0, (5, 2)), alpha=0.7,
                          gid=f"whole {name}")  # fmt: skip
         for chance in {row.settings["chance"] for row in found}:

@@ -34,7 +34,7 @@ TITLES = {
     "fd": Title("Fréchet distance", better=-1),
     "kd": Title("Kernel distance", better=-1),
     "vendi_within_class": Title("Vendi score within classes"),
-    "top1_accuracy": Title("Recognised as the class asked for", percent=True, better=1),
+    "top1_accuracy": Title("Class recognised", percent=True, better=1),
     "class_probability": Title("Probability of the class asked for", percent=True, better=1),
     "clipscore": Title("CLIPScore", better=1),
     "jina_clip_score": Title("Jina CLIP score", better=1),

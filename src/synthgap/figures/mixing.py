@@ -24,9 +24,9 @@ Points = dict[str, dict[float, Row]]
 def draw(table: Any, study: str = "mixing") -> Figure:
     """Top-1 on real test images against how much of the training images is generated.
 
-    A column for each way of mixing, a row for each kind of prompt, a line a source. Real images
-    alone are at the left; the dashed line with its band is what they reach. The higher a
-    generator's x, the darker its line.
+    A column for each way of mixing, a row for each classifier and kind of prompt, a line a source.
+    Real images alone are at the left; the dashed line with its band is what they reach. The higher
+    a generator's x, the darker its line.
 
     Args:
         table: the metrics table.
@@ -37,15 +37,17 @@ def draw(table: Any, study: str = "mixing") -> Figure:
     """
     sources, by_mode = _chosen(table_rows(table), study)
     kinds = data.prompt_kinds(sources)
-    size = (4.9 * len(by_mode) + 0.4, (3.2 if len(sources) <= 8 else 4.2) * len(kinds) + 0.6)
+    classifiers = list(dict.fromkeys(name for found in by_mode.values() for name in found))
+    down_all = [(classifier, kind) for classifier in classifiers for kind in kinds]
+    size = (4.9 * len(by_mode) + 0.4, (3.2 if len(sources) <= 8 else 4.2) * len(down_all) + 0.6)
     figure = style.new_figure(*size)
     # What is added changes far less than what replaces: each way has a scale of its own.
-    grid = figure.subplots(len(kinds), len(by_mode), squeeze=False, sharey="col", sharex="col")
+    grid = figure.subplots(len(down_all), len(by_mode), squeeze=False, sharey="col", sharex="col")
     ends: list[tuple[Axes, list[End]]] = []
-    for across, (mode, points) in enumerate(by_mode.items()):
-        title = MODES[mode]
-        for down, kind in enumerate(kinds):
-            axes = grid[down, across]
+    for across, (mode, found) in enumerate(by_mode.items()):
+        for down, (classifier, kind) in enumerate(down_all):
+            axes, points = grid[down, across], found.get(classifier, {})
+            title = MODES[mode] + (f", {classifier}" if len(classifiers) > 1 else "")
             chosen = [s for s in sources if s.prompts == kind and s.name in points]
             if chosen:
                 ends.append((axes, draw_lines(axes, chosen, points, kinds)))
@@ -70,22 +72,25 @@ def numbers(table: Any, study: str = "mixing") -> list[Row]:
     sources, by_mode = _chosen(table_rows(table), study)
     return [
         row
-        for points in by_mode.values()
+        for found in by_mode.values()
+        for points in found.values()
         for source in sources
         for row in points.get(source.name, {}).values()
     ]
 
 
-def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, Points]]:
-    """The sources, and by way of mixing their rows."""
-    by_mode = {}
+def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[str, Points]]]:
+    """The sources, and by way of mixing and classifier their rows."""
+    by_mode: dict[str, dict[str, Points]] = {}
     for mode in MODES:
-        chosen = [row for row in rows if row.settings.get("mixing") == mode]
-        if points := data.by_share(chosen, study, "synthetic_ratio"):
-            by_mode[mode] = points
+        chosen = [r for r in rows if r.study == study and r.settings.get("mixing") == mode]
+        for classifier in dict.fromkeys(str(row.architecture) for row in chosen):
+            of_it = [row for row in chosen if row.architecture == classifier]
+            if points := data.by_share(of_it, study, "synthetic_ratio"):
+                by_mode.setdefault(mode, {})[classifier] = points
     if not by_mode:
         raise UserError(f"metrics table: no rows of the study {study} to draw")
-    names = {name for points in by_mode.values() for name in points}
+    names = {n for found in by_mode.values() for points in found.values() for n in points}
     sources = [s for s in data.sources(rows) if s.name in names]
     data.require_sources(sources)
     return sources, by_mode

@@ -9,8 +9,7 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,22 +103,6 @@ def block_edges(images: NDArray[np.uint8], period: int = 8) -> NDArray[np.float6
     found: NDArray[np.float64] = np.ones(len(images))
     np.divide(border, inside, out=found, where=inside > 0)
     return found
-
-
-def metadata_table(
-    facts: Sequence[FileFacts], lengths: Sequence[int] | None = None
-) -> list[dict[str, Any]]:
-    """Return for each file what is known without its pixels, for a classifier of files.
-
-    Args:
-        lengths: in bytes, if they are to be known, too.
-    """
-    if lengths is None:
-        return [asdict(fact) for fact in facts]
-    return [
-        asdict(fact) | {"log_bytes": float(np.log(length))}
-        for fact, length in zip(facts, lengths, strict=True)
-    ]
 
 
 def shares(facts: Iterable[FileFacts], at_most: int = 5) -> Mapping[str, float]:

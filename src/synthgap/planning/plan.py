@@ -7,9 +7,10 @@ from typing import Any
 from synthgap.classifiers.recipe import Recipe
 from synthgap.config import SPLITS, Config, about
 from synthgap.config.captioners import caption_models
-from synthgap.config.comparisons import LINEAR, METADATA
+from synthgap.config.comparisons import METADATA
 from synthgap.config.encoders import encoder_models
 from synthgap.config.generators import Generator, presets
+from synthgap.config.studies import LINEAR
 from synthgap.config.views import depth_models
 from synthgap.hub import HubModel
 from synthgap.planning.benchmarks import benchmark_rows
@@ -249,7 +250,7 @@ class Plan:
         files = [trial for trial in trials if trial.classifier == METADATA]
         yield self.jobs("check_leaks", "distinguish", len(files))
         for encoder in study.probes:
-            used = [trial for trial in trials if trial.classifier == LINEAR + encoder]
+            used = {t.comparison.name for t in trials if t.classifier == LINEAR + encoder}
             yield self.jobs("train_linear_probe", encoder, len(used))
         if study.occlusion:
             shown = [c for c in self.config.comparisons.values() if not (c.is_control or c.samples)]

@@ -9,8 +9,8 @@ from typing import Literal
 
 from synthgap.figures import data
 from synthgap.figures.data import BySource, Source
+from synthgap.metrics.estimates import signed_sum
 from synthgap.metrics.table import Row
-from synthgap.report.estimates import signed_sum
 
 Verdict = Literal["yes", "no", "not distinguishable"]
 

@@ -12,6 +12,12 @@ from synthgap.metrics.table import Row
 from synthgap.report import formats
 
 MISMATCH, EDGES, BYTES = "file_mismatch", "block_edge_ratio", "file_bytes"
+PARTICIPANTS = "human_participants"
+# What to say of a share of images that come again, above 0.
+AGAIN = {
+    "share_seen_in_training": "of the test images were trained on, too",
+    "share_of_several_sources": "of the images are in several sources",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Leak:
     """by source, its kinds of files with their shares"""
     bytes_: dict[str, Row]
     edges: dict[str, Row]
+    again: list[str]
+    """which images come again, if any do"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,18 @@ class Realism:
     judged_by: str
     guided: bool
     cells: list[Row | None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A quiz for people."""
+
+    label: str
+    page: str
+    """path of the quiz"""
+    answers: str
+    """folder that its answers are read from"""
+    participants: int
 
 
 @dataclass(frozen=True)
@@ -72,10 +92,17 @@ class Distinguished:
     leaks: list[Leak] = field(default_factory=list)
     realism: list[Realism] = field(default_factory=list)
     realism_classifiers: list[str] = field(default_factory=list)
+    quizzes: list[Asked] = field(default_factory=list)
 
 
-def distinguished(rows: Sequence[Row]) -> Distinguished | None:
-    """What the table has of study C, or None."""
+def distinguished(
+    rows: Sequence[Row], quizzes: Sequence[Mapping[str, str]] = ()
+) -> Distinguished | None:
+    """What the table has of study C, or None.
+
+    Args:
+        quizzes: with `name` of a comparison, `page` and `answers`, see `Asked`.
+    """
     of_study = [row for row in rows if row.study == "distinguish" and row.seed is None]
     main = [row for row in of_study if row.settings["axis"] == "main"]
     if not main:
@@ -97,7 +124,17 @@ def distinguished(rows: Sequence[Row]) -> Distinguished | None:
         _leaks(rows),
         realism,
         [looks.get(name, name) for name in judges],
+        [_asked(rows, quiz) for quiz in quizzes],
     )
+
+
+def _asked(rows: Sequence[Row], quiz: Mapping[str, str]) -> Asked:
+    counts = [
+        int(row.value)
+        for row in rows
+        if row.metric == PARTICIPANTS and row.settings["comparison"] == quiz["name"]
+    ]
+    return Asked(label(quiz["name"]), quiz["page"], quiz["answers"], sum(counts))
 
 
 def _answer(rows: Sequence[Row]) -> tuple[str, list[str]]:
@@ -122,10 +159,12 @@ def _answer(rows: Sequence[Row]) -> tuple[str, list[str]]:
         )
     if not told:
         return "Nothing was compared but sources with themselves.", lines
+    # Of more than two sources, accuracy above chance says that some were told, and not each.
+    total = "the comparison" if len(told) == 1 else f"{sum(told)} of {len(told)} comparisons"
     if all(told):
-        return "Yes: each of these distributions was told from the others.", lines
+        return f"Yes: in {total}, sources were told apart better than by chance.", lines
     if any(told):
-        return f"In part: {sum(told)} of {len(told)} comparisons were told apart.", lines
+        return f"In part: in {total}, sources were told apart better than by chance.", lines
     return "No: nothing was told apart beyond chance.", lines
 
 
@@ -156,9 +195,9 @@ def _grid(rows: Sequence[Row], names: Sequence[str], looks: Mapping[str, str]) -
 
 def _controls(rows: Sequence[Row]) -> tuple[str, bool]:
     """What to say of all controls, on every axis, and whether it is alarming."""
-    # The ends of axes are the main table's numbers again.
+    # The ends of axes are the main table's numbers again, maybe of fewer seeds.
     distinct = {(r.settings["comparison"], r.view, r.architecture, r.settings["train_images"]): r
-                for r in rows}  # fmt: skip
+                for r in sorted(rows, key=lambda r: int(r.settings.get("seeds", 1)))}  # fmt: skip
     off = [row for row in distinct.values() if is_off_chance(row)]
     total = len(distinct)
     if not total:
@@ -209,6 +248,12 @@ def _leaks(rows: Sequence[Row]) -> list[Leak]:
                 {source: files[source] for source in order},
                 {source: of[BYTES][source] for source in order if source in of[BYTES]},
                 {source: of[EDGES][source] for source in order if source in of[EDGES]},
+                [
+                    f"{_percent(r.value)} {words}"
+                    for metric, words in AGAIN.items()
+                    for r in same
+                    if r.metric == metric and r.value
+                ],
             )
         )
     return sorted(found, key=lambda leak: (not leak.found, leak.label))

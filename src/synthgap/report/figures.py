@@ -46,15 +46,15 @@ CAPTIONS = {
     "distinguish": (
         "Can a classifier tell them apart?",
         "Accuracy of classifiers trained to tell which source an image is of. At a row's dashed "
-        "mark they guess. Controls, a source against itself, must lie there; otherwise the test "
-        "itself leaks, and so must what headers of files tell. Their lengths need not: smoother "
-        "pictures take fewer bytes.",
+        "mark they guess. Controls, a source against itself, must lie there but for one in twenty; "
+        "otherwise the test itself leaks. So must what headers of files tell. Their lengths need "
+        "not: smoother pictures take fewer bytes.",
     ),
     "distinguish_by_view": (
         "Where do they differ?",
-        "The same question of parts of the images and of bands of their frequencies, for the first "
-        "classifier. Dashed lines are whole images, dotted ones chance. Where a line comes down to "
-        "chance, nothing in that part tells the sources apart.",
+        "The same question of parts of the images and of bands of their frequencies, by one of "
+        "the classifiers. Dashed lines are whole images, dotted ones chance. Where a line comes "
+        "down to chance, it finds nothing in that part that tells the sources apart.",
     ),
     "distinguish_by_samples": (
         "How many images does it take?",
@@ -95,8 +95,8 @@ CAPTIONS = {
         "Real training images that are replaced by generated ones, and generated ones that are "
         "added to all real ones, so many for each real image that there is; from 1 on, nothing "
         "real is left where they replace. At the left of each panel there are real images alone; "
-        "the dashed line, with its interval, carries on what they reach. The darker, the higher on "
-        "the first figure's axis.",
+        "the dashed line, with its interval, carries on what they reach. The darker, the newer the "
+        "generator, or where dates are missing the higher its guidance scale.",
     ),
     "semi_supervised": (
         "The same with few labels",
@@ -130,7 +130,8 @@ CAPTIONS = {
 WIDE = {
     *("transfer_by_alignment", "transfer_by_architecture", "transfer_by_probe"),
     *("transfer_by_size", "mixing", "semi_supervised", "power_spectrum"),
-    *("distinguish", "distinguish_by_view", "casd_by_size", "casd_classes"),
+    *("distinguish", "distinguish_by_view", "text_to_image", "text_to_image_by_step"),
+    *("casd_by_size", "casd_classes"),
 }
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from synthgap.figures.data import prompt_title
+from synthgap.metrics.estimates import LEAST as LEAST_AVERAGED
+from synthgap.metrics.estimates import signed_sum, student
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.rank_correlation import LEAST as LEAST_RANKED
 from synthgap.metrics.rank_correlation import spearman
 from synthgap.metrics.table import Row
 from synthgap.report import formats
-from synthgap.report.estimates import LEAST as LEAST_AVERAGED
-from synthgap.report.estimates import signed_sum, student
 
 Verdict = Literal["holds", "does not hold", "not distinguishable", "not tested"]
 LEVEL = 0.95

@@ -55,16 +55,16 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 
 def _title(row: Row) -> str | None:
+    if row.study == "text-to-image" and "benchmark" not in row.settings:
+        return None  # the page has a table of its own for these
     if row.settings.get("training") or row.settings.get("on_curve"):
         return None  # of study B's further trainings and models before their end
-    if row.study in ("transfer", "text-to-image") and "distribution" in row.settings:
+    if row.study == "transfer" and "distribution" in row.settings:
         name = row.settings["distribution"]
         called = "" if name == row.encoder else f"{name}: "
         seen = "images" if row.view == "rgb" else f"images in the view {row.view},"
         text = f"{called}{seen} as the encoder {row.encoder} sees them"
         return text[:1].upper() + text[1:]
-    if row.study == "text-to-image" and "benchmark" not in row.settings:
-        return None
     return STUDIES.get(row.study)
 
 

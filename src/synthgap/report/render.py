@@ -105,8 +105,8 @@ def render(
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `caption_prompt` (the text that a captioner was asked
-            with), and `architecture` or `distribution` where the table holds several (see
-            `synthgap.figures.data`).
+            with), `quizzes` (see `synthgap.report.distinguish`), and `architecture` or
+            `distribution` where the table holds several (see `synthgap.figures.data`).
         caption_sample: images with captions, see `synthgap.report.captions`; shown where the
             table has numbers of captions.
         numbers: the rows behind the figures as CSV text, by the figure's name, for download.
@@ -121,7 +121,8 @@ def render(
         raise UserError(f"report: the context lacks {', '.join(lacking)}")
     rows = table_rows(table)
     sources = data.sources(rows)
-    apart, arms = distinguished(rows), text_to_image(rows)
+    apart = distinguished(rows, context.get("quizzes", ()))
+    arms = text_to_image(rows)
     architecture = context.get("architecture")
     accuracy = data.synth_to_real(rows, architecture=architecture)
     trained = casd(rows)

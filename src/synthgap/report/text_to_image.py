@@ -17,10 +17,10 @@ from synthgap.figures.arms import (
     difference,
 )
 from synthgap.figures.metric_titles import digits_for
+from synthgap.metrics.estimates import LEAST
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 from synthgap.report import formats
-from synthgap.report.estimates import LEAST
 
 Verdict = Literal["better", "worse", "not distinguishable"]
 
