@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from synthgap.metrics.estimates import LEAST, student
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
-from synthgap.report.estimates import LEAST, student
 
 ARMS = {"dm": "DM", "sda": "SDA", "casd": "CASD"}
 CLASS_SHARE, OTHER_CLASSES = "class_share", "other_classes_share"
