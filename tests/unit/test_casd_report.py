@@ -7,9 +7,8 @@ from made_up_casd import rows_of, study, told
 
 from synthgap.errors import UserError
 from synthgap.figures import casd_by_size, casd_classes
-from synthgap.figures.casd import FRECHET, Model, designs, numbers, over_trainings, shares
+from synthgap.figures.casd import FRECHET, Model, designs, numbers, shares
 from synthgap.figures.style import svg
-from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import to_table
 from synthgap.report.casd import casd, cases_of, principles_of
 from synthgap.report.render import render
@@ -92,9 +91,6 @@ def test_several_trainings_are_one_model_with_an_interval_over_them():
     interval = own[FRECHET].interval
     assert interval.value == pytest.approx(11)
     assert interval.high - 11 == pytest.approx(4.303 / 3**0.5, rel=1e-3)  # Student, 2 degrees
-    two = over_trainings([Interval(1.0, 0.0, 2.0), Interval(3.0, 2.0, 4.0)])
-    assert (two.value, two.low) == (2.0, pytest.approx(2 - 2**0.5 / 2))
-    assert over_trainings([Interval(1.0, 0.5, 2.0)]) == Interval(1.0, 0.5, 2.0)
 
 
 def test_shares_of_classes_are_by_class_in_their_order():

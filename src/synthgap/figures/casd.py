@@ -5,16 +5,12 @@ A row of the study has `casd` in its settings: arm, images, sources and designs 
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from synthgap.metrics.estimates import LEAST, student
-from synthgap.metrics.intervals import Interval
+from synthgap.figures.arms import Number
 from synthgap.metrics.table import Row
 
 ARMS = {"dm": "DM", "sda": "SDA", "casd": "CASD"}
@@ -47,38 +43,6 @@ class Model:
         return Model("dm", self.images, None, 0, self.classes, None)
 
 
-@dataclass(frozen=True)
-class Number:
-    """A number of a model, over all its trainings."""
-
-    metric: str
-    rows: tuple[Row, ...]
-
-    @property
-    def interval(self) -> Interval:
-        """Mean over trainings; see `over_trainings`."""
-        return over_trainings([_interval(row) for row in self.rows])
-
-
-Numbers = Mapping[Model, Mapping[str, Number]]
-
-
-def over_trainings(found: Sequence[Interval]) -> Interval:
-    """Return one interval of several trainings' numbers.
-
-    Of one training, its own: it speaks of other samples of that model alone. Of two, the mean, with
-    the deviations of both squared and added; of more, Student's t interval over trainings.
-    """
-    if len(found) == 1:
-        return found[0]
-    if len(found) >= LEAST:
-        return student([one.value for one in found])
-    mean = float(np.mean([one.value for one in found]))
-    below = math.hypot(*(one.value - one.low for one in found)) / len(found)
-    above = math.hypot(*(one.high - one.value for one in found)) / len(found)
-    return Interval(mean, mean - below, mean + above)
-
-
 def of_study(rows: Iterable[Row]) -> list[Row]:
     """Return the rows that are of the study's models."""
     return [row for row in rows if row.settings.get("casd")]
@@ -104,7 +68,7 @@ def numbers(rows: Iterable[Row], design: str) -> dict[Model, dict[str, Number]]:
             continue
         found.setdefault(model_of(row), {}).setdefault(name, []).append(row)
     return {
-        model: {name: Number(of[0].metric, tuple(of)) for name, of in found[model].items()}
+        model: {name: Number(tuple(of)) for name, of in found[model].items()}
         for model in sorted(found, key=_order)
     }
 
@@ -118,7 +82,7 @@ def shares(rows: Iterable[Row], design: str) -> dict[Model, dict[str, Number]]:
             found.setdefault(model_of(row), {}).setdefault(name, []).append(row)
     return {
         model: {
-            name: Number(CLASS_SHARE, tuple(of))
+            name: Number(tuple(of))
             for name, of in sorted(found[model].items(), key=lambda i: _index(i[1][0]))
         }
         for model in sorted(found, key=_order)
@@ -153,25 +117,9 @@ def plain(row: Row) -> str:
     return found.group(1) or found.group(2) or row.metric
 
 
-def difference(one: Number, other: Number) -> Interval:
-    """Return how far a number lies above another, with the deviations squared and added (MOVER)."""
-    a, b = one.interval, other.interval
-    value = a.value - b.value
-    return Interval(
-        value,
-        value - math.hypot(a.value - a.low, b.high - b.value),
-        value + math.hypot(a.high - a.value, b.value - b.low),
-    )
-
-
 def _about(row: Row) -> Mapping[str, Any]:
     told: Mapping[str, Any] = row.settings["casd"]
     return told
-
-
-def _interval(row: Row) -> Interval:
-    low, high = (math.nan if limit is None else limit for limit in (row.ci_low, row.ci_high))
-    return Interval(row.value, low, high)
 
 
 def _index(row: Row) -> int:

@@ -11,7 +11,8 @@ from matplotlib.ticker import FuncFormatter
 
 from synthgap.errors import UserError
 from synthgap.figures import style
-from synthgap.figures.casd import FRECHET, Model, Number, designs
+from synthgap.figures.arms import Number
+from synthgap.figures.casd import FRECHET, Model, designs
 from synthgap.figures.casd import numbers as numbers_of
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows

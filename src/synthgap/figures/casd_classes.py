@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from synthgap.errors import UserError
 from synthgap.figures import style
-from synthgap.figures.casd import Model, Number, designs, shares
+from synthgap.figures.arms import Number
+from synthgap.figures.casd import Model, designs, shares
 from synthgap.figures.casd_by_size import COLOURS, MARKERS
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows

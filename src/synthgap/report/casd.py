@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from synthgap.figures.arms import Number, difference
 from synthgap.figures.casd import (
     ARMS,
     COVERAGE,
@@ -18,9 +19,7 @@ from synthgap.figures.casd import (
     OTHER_CLASSES,
     RECALL,
     Model,
-    Number,
     designs,
-    difference,
     numbers,
 )
 from synthgap.metrics.intervals import Interval
@@ -236,7 +235,7 @@ def _table(
     names = [name for name in COLUMNS if any(name in own for own in found.values())]
     columns = []
     for name in names:
-        metrics = {own[name].metric for own in found.values() if name in own}
+        metrics = {own[name].rows[0].metric for own in found.values() if name in own}
         columns.append((COLUMNS[name][0], ", ".join(sorted(metrics)).replace("_", " ")))
     lines = []
     for model, own in found.items():
