@@ -26,9 +26,14 @@ GRAMMAR = (STYLES, AGES, ORIGINS, PEOPLE, LOOKS, GROUNDS, FRAMES)
 
 def face_prompt(seed: int) -> str:
     """Return a portrait's prompt, every word of its kind as likely as any other."""
-    style, age, origin, person, look, ground, frame = (
-        words[derive_seed(seed, "face", place) % len(words)] for place, words in enumerate(GRAMMAR)
-    )
+    words = (kind[derive_seed(seed, "face", i) % len(kind)] for i, kind in enumerate(GRAMMAR))
+    return portrait(*words)
+
+
+def portrait(
+    style: str, age: str, origin: str, person: str, look: str, ground: str, frame: str
+) -> str:
+    """Return the prompt of words of the grammar."""
     article = "an" if age[0] in "aeiou" else "a"
     return (
         f"A {style} of {article} {age} {origin} {person} with {look}, {ground} background, {frame},"

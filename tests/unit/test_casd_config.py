@@ -1,15 +1,20 @@
-"""Models of real and synthetic images in a config, and study D's."""
+"""Models of real and synthetic images in a config, those of study D, and its plan."""
 
 import copy
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from synthgap import config
 from synthgap.config import about
 from synthgap.config.edm import EDMModel
+from synthgap.diffusion.edm.network import EDMUNet
 from synthgap.errors import UserError
+from synthgap.planning.edm import forward_operations
+from synthgap.planning.plan import Plan
 
 STUDIES = Path(__file__).parents[2] / "config" / "studies"
 DIGITS = yaml.safe_load((STUDIES / "casd-digits.yaml").read_text())
@@ -178,3 +183,37 @@ def test_options_of_the_commands_tell_images_and_training_apart():
     assert model.choice().keys() == {"images", "classes", "synthetic"}
     assert model.options()["sources"] == 2
     assert not model.options().keys() & {*model.choice(), "threads"}
+
+
+@pytest.mark.parametrize(
+    ("network", "side"),
+    [
+        ({"channels": 128, "multipliers": [2, 2, 2], "blocks": 4, "attention": [16]}, 32),
+        ({"channels": 128, "multipliers": [1, 2, 2, 2], "blocks": 4, "attention": [16]}, 64),
+        ({"channels": 16, "multipliers": [1, 2], "blocks": 1, "attention": [8]}, 16),
+    ],
+)
+def test_operations_of_edm_models_are_as_torch_counts_them(network, side):
+    with torch.device("meta"):
+        model = EDMUNet(sample_size=side, augmentation=0, **network)
+        with FlopCounterMode(display=False) as counter:
+            model(torch.randn(1, 3, side, side), torch.zeros(1))
+    counted = counter.get_total_flops()
+    assert forward_operations(EDMModel(network=network), side) == counted
+
+
+def test_study_d_is_planned_with_what_its_models_take():
+    study = config.load(STUDIES / "casd.yaml")
+    rows = Plan(study, {}, 10, {"train": 49800, "val": 200, "test": 10000}).rows()
+    found = {(row.stage, row.what): row for row in rows}
+    trained = {what for stage, what in found if stage == "train_edm"}
+    assert trained == {*study.casd_models, "edm", "edm-last", "edm-middle"}
+    one = found["train_edm", "dm-n1000"]
+    assert one.images == 60_000_000
+    assert one.hours == pytest.approx(3 * 42.38e9 * 60e6 / (0.15 * 989e12) / 3600, rel=1e-3)
+    assert found["choose_images", "edm"].jobs == 30
+    assert found["measure_distribution", "inception"].jobs == 1 + 4 + 20
+    assert found["measure_distribution", "inception-c0to7"].jobs == 1 + 7
+    assert found["generate_images", "dm-n1000"].images == 50_000
+    assert found["generate_images", "edm"].images == 10 * 1100  # for training, and its test sheet
+    assert ("evaluate_classifier", "resnet18") not in found
