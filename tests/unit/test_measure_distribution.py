@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from prdc import compute_prdc
@@ -126,3 +127,27 @@ def test_infinite_features_are_told_by_key(files, tmp_path):
     pq.write_table(pa.table({"key": table["key"], "features": lists}), tmp_path / "nan.parquet")
     with pytest.raises(UserError, match=r"nan\.parquet.*2 images, the first fake-7, fake-9"):
         measure(files[0], tmp_path / "nan.parquet")
+
+
+def test_real_images_of_some_classes_are_compared_with(files, tmp_path):
+    real, fake = files
+    some = pq.read_table(real)
+    some = some.filter(pc.equal(some["class_index"], 1))
+    pq.write_table(some, alone := tmp_path / "alone.parquet")
+    few = ["--metrics", "prdc", "frechet", "--few", "--samples", 30]
+    expected = measure(alone, fake, *few)
+    found = measure(real, fake, *few, "--classes", 1)
+    assert found["measures"] == expected["measures"]
+
+    reference = tmp_path / "reference.safetensors"
+    words = ["--real", real, "--metrics", "prdc", "frechet", "--samples", 30, "--classes", 1]
+    words += ["--gpus", 0, "--reference", reference]
+    measure_reference.main(measure_reference.options().parse_args(list(map(str, words))))
+    assert (
+        measure(real, fake, *few, "--classes", 1, "--reference", reference)["measures"]
+        == (expected["measures"])
+    )
+    both = measure(real, fake, "--classes", 1, "--of-both", "--few", "--at-most", "--samples", 30)
+    assert both["measures"][0]["settings"] == {"real_images": 30, "generated_images": 30}
+    with pytest.raises(UserError, match=r"no features of images of the classes \[7\]"):
+        measure(real, fake, "--classes", 7)

@@ -4,6 +4,7 @@ import sys
 import tarfile
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -264,3 +265,22 @@ def test_config_is_closed_and_names_what_is_downloaded():
         with pytest.raises(ValidationError):
             Replication(**bad)
     assert Replication(network="vgg", resize=16).resize == 16
+
+
+def test_only_images_that_were_learnt_from_are_searched(monkeypatch, shards, tmp_path):
+    """Those of a choice, and not the first ones."""
+    real, generated = shards
+    chosen, output = tmp_path / "chosen.parquet", tmp_path / "metrics.json"
+    keys = ["0-real-0-004", "0-real-1-001", "1-x"]
+    columns = {"key": keys, "source_label": pa.array([0, 0, 1], pa.int32())}
+    pq.write_table(pa.table(columns), chosen)
+    words = ["--metrics", "ssim", "--trained-on", chosen, "--training-samples", 1]
+    nearest = tmp_path / "nearest.parquet"
+    run(monkeypatch, real, generated, *words, "--output", output, "--nearest", nearest)
+    [measure], _ = read_measures(output)
+    assert measure.settings["training_images"] == 2
+    assert set(pq.read_table(nearest)["nearest_ssim_key"].to_pylist()) <= {"real-0-004", "real-1-001"}
+    columns["key"][1] = "0-real-9-999"
+    pq.write_table(pa.table(columns), chosen)
+    with pytest.raises(UserError, match="1 chosen images are not there, real-9-999 say"):
+        run(monkeypatch, real, generated, *words, "--output", output)
