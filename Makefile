@@ -39,6 +39,10 @@ endef
 demo: setup ## the embedded default, from real images to results/report.html
 	$(run)
 
+.PHONY: study-casd
+study-casd: setup ## paper D on the embedded digits, to results/casd-digits/report.html
+	$(run) --configfile config/studies/casd-digits.yaml -- report
+
 .PHONY: study-distinguish
 study-distinguish: setup ## paper C on the embedded digits, to results/distinguish-digits/report.html
 	$(run) --configfile config/studies/distinguish-digits.yaml -- report

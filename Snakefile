@@ -25,6 +25,7 @@ include: "workflow/rules/views.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/compositional.smk"
+include: "workflow/rules/casd.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
@@ -98,6 +99,13 @@ rule mixing:
     """Training on real and generated images together, with all labels or few."""
     input:
         axis_predictions(*CONFIG.mixings),
+
+
+rule casd:
+    """Study D: does synthetic data help a diffusion model, and does it do no harm?"""
+    input:
+        casd_measures(),
+        [distribution_of(source) for source in CASD_MODELS],
 
 
 rule compositional:

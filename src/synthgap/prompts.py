@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from synthgap.errors import UserError
+from synthgap.face_prompts import face_prompt
 from synthgap.seeds import derive_seed
 
 # The splits of one source must not share samples, so their indices follow one another.
@@ -20,6 +21,9 @@ def sample_seed(seed: int, source: str, split: str, class_name: str, index: int)
 # alone, TA in paper B.
 KINDS = ("classname", "caption", "aio", "long")
 NEEDS_CAPTION = ("caption", "long")
+# What an image may be asked for by: its description, or a set of prompts that has no classes.
+FACES = "faces"
+ASKED = (*KINDS, FACES)
 
 
 def describe(kind: str, class_name: str, caption: str | None) -> str | None:
@@ -46,7 +50,7 @@ def make_prompts(
     """Return one row for each image to generate, interleaved over the classes.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `ASKED`.
         classes: class names by class index.
         captions: for kinds that need one, (key, caption) of the split's real images by class
             index; they are used in turn, and anew from the first when there are too few.
@@ -67,13 +71,16 @@ def make_prompts(
                     )
                 key, caption = known[index % len(known)]
                 details = {"captioned": key}
+            own = sample_seed(seed, source, split, class_name, index)
             rows.append(
                 {
                     "key": f"{class_index:04d}-{index:06d}",
                     "class_index": class_index,
                     "class_name": class_name,
-                    "prompt": describe(kind, class_name, caption),
-                    "seed": sample_seed(seed, source, split, class_name, index),
+                    "prompt": face_prompt(own)
+                    if kind == FACES
+                    else describe(kind, class_name, caption),
+                    "seed": own,
                     "details": details,
                 }
             )

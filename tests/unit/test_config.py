@@ -88,7 +88,7 @@ def test_schema_file_is_current():
         (
             ["generators", "g"],
             {"preset": "sdxl", "trained": "flow"},
-            "give exactly one of `preset`, `trained` and `model`",
+            "give exactly one of `preset`, `trained`, `edm` and `model`",
         ),
         (["generators", "flow-g1", "batch_size"], "big", "a whole number from 1, or `auto`"),
         (

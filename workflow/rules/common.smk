@@ -76,12 +76,18 @@ FIGURES = [
     *(["transfer_by_size"] if TRANSFER and TRANSFER.scaling else []),
     *CONFIG.mixings,
     *(["text_to_image"] if TEXT_TO_IMAGE else []),
+    *(["casd_by_size"] if CONFIG.studies.casd else []),
+    *(["casd_classes"] if CONFIG.studies.casd and CONFIG.studies.casd.classifier else []),
     *(["text_to_image_by_step"] if TEXT_TO_IMAGE and TEXT_TO_IMAGE.curve else []),
 ]
 HUB_MODELS = CONFIG.hub_models
 WEIGHT_FILES = CONFIG.weight_files
 DOWNLOADED_FILES = f"{CONFIG.downloads_folder}/files"
-SHEETS = ["sources", *(["views"] if CONFIG.views else []), *(["composites"] if COMPOSITES else [])]
+SHEETS = [
+    *(["sources"] if CONFIG.compared_sources else []),
+    *(["views"] if CONFIG.views else []),
+    *(["composites"] if COMPOSITES else []),
+]
 SHEET = f"{RESULTS}/figures/contact-{{sheet}}.png"
 
 
@@ -110,6 +116,7 @@ wildcard_constraints:
     distribution=any_of(CONFIG.distributions) or "-",
     scorer=any_of(CONFIG.scorers) or "-",
     trained=any_of(CONFIG.trained_models) or "-",
+    edm=any_of(CONFIG.edm_models) or "-",
     autoencoder=any_of(CONFIG.autoencoders),
     textencoder=any_of(CONFIG.text_encoders),
     learnt=any_of(["real", *COMPOSITES]),
@@ -214,6 +221,8 @@ def pipeline_of(name):
     if generator.trained:
         kept = ".snapshots" if generator.step else ""
         return f"{RESULTS}/models/{generator.trained}{kept}"
+    if generator.edm:
+        return f"{RESULTS}/models/{generator.edm}"
     if generator.hub_model:
         return f"{CONFIG.downloads_folder}/{CONFIG.hub_model(name).name}"
     return generator.model
@@ -269,7 +278,8 @@ def tests_of(dataset, view):
     if dataset != "real":
         return ["real", dataset]
     # What models make before their end is only asked for the class that it shows, as it is.
-    return ["real", *(CONFIG.sources if view == "rgb" else CONFIG.compared_sources)]
+    known = [source for source in CONFIG.sources if source not in CONFIG.casd_models]
+    return ["real", *(known if view == "rgb" else CONFIG.compared_sources)]
 
 
 def judged(dataset, view):
@@ -357,7 +367,7 @@ def realism():
 
 def drawn_sheets():
     """The images of the page: contact sheets, and where classifiers look."""
-    sheets = [SHEET.format(sheet=sheet) for sheet in SHEETS]
+    sheets = [SHEET.format(sheet=sheet) for sheet in [*SHEETS, *casd_sheets()]]
     return [*sheets, *(f"{RESULTS}/figures/occlusion-{name}.png" for name in OCCLUDED)]
 
 
@@ -382,6 +392,9 @@ def sheet_rows(sheet):
     if sheet == "sources":
         sources = ["real", *CONFIG.compared_sources]
         return {source: manifest(source, "test") for source in sources}
+    if sheet == "models":
+        shown = ["real", *CASD_SOURCES, *CASD_MODELS]
+        return {source: manifest(source, "train") for source in shown}
     return {source: manifest(source, "train") for source in COMPOSITES}
 
 

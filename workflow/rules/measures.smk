@@ -1,3 +1,5 @@
+from synthgap.config.casd import subset_name
+
 # What is measured of images without training on them: by which weights, from which files.
 
 BENCHMARKS = CONFIG.compositional.benchmarks if CONFIG.compositional else {}
@@ -68,8 +70,9 @@ def measures():
         f"{RESULTS}/alignment/{scorer}/{source}.json"
         for scorer in CONFIG.scorers
         for source in CONFIG.generated
+        if source not in CASD_MODELS
     ]
-    sources = ["real", *CONFIG.compared_sources]
+    sources = ["real", *CONFIG.compared_sources, *CASD_MODELS]
     nearest = [f"{RESULTS}/replication/{source}.json" for source in sources]
     return [*distributions(), *scores, *(nearest if CONFIG.replication else [])]
 
@@ -78,7 +81,7 @@ def distributions():
     return [
         f"{RESULTS}/distribution/{name}/{source}.json"
         for name in CONFIG.distributions
-        for source in ["real", *CONFIG.sources]
+        for source in ["real", *CONFIG.measured_in(name)]
     ]
 
 
@@ -93,7 +96,31 @@ def distribution_options(name):
     return (
         f"--metrics {' '.join(one.metrics)} --samples {one.samples} --k {one.neighbours}"
         f" --distance {one.distance} --threads {one.threads}"
+        + (f" --classes {' '.join(map(str, one.classes))}" if one.classes else "")
     )
+
+
+def few_options(name, source):
+    """Where there may be fewer images than of others; the numbers say so."""
+    one = CONFIG.distributions[name]
+    if source == "real":
+        return "--few --at-most" + (" --of-both" if one.classes else "")
+    fewer = CONFIG.samples_of(source) != CONFIG.synthetic.samples_per_class
+    return "--few --at-most" if fewer else "--few" if one.few else ""
+
+
+def distribution_of(source):
+    """The one by which study D compares one of its models."""
+    name = CASD.distribution
+    if classes := CASD_MODELS[source].classes:
+        name = subset_name(name, classes)
+    return f"{RESULTS}/distribution/{name}/{source}.json"
+
+
+def trained_on(source):
+    """The images that a source's model learnt from, where they are chosen among the real ones."""
+    edm = CONFIG.generators[CONFIG.generated[source][0]].edm if source in CONFIG.generated else None
+    return f"{RESULTS}/models/{edm}.images.parquet" if edm else []
 
 
 def distribution_threads(w):

@@ -93,12 +93,7 @@ rule measure_distribution:
         **needs(mem_mb=6000, minutes=120, gpu=1, cpus=distribution_threads),
     params:
         options=lambda w: distribution_options(w.distribution),
-        # Real images of another split may be fewer; their numbers say so.
-        few=lambda w: (
-            "--few --at-most"
-            if w.source == "real"
-            else "--few" if CONFIG.distributions[w.distribution].few else ""
-        ),
+        few=lambda w: few_options(w.distribution, w.source),
         seed=CONFIG.seed,
         about=lambda w: as_json(about.distribution(CONFIG, w.distribution, w.source)),
         code=code_digest("measure_distribution"),
@@ -164,6 +159,7 @@ rule measure_replication:
         # The control: how near real test images, which were not trained on, come.
         generated=lambda w: shards(w.source, "test" if w.source == "real" else "train"),
         weights=replication_weights(),
+        trained_on=lambda w: trained_on(w.source),
     output:
         metrics=f"{RESULTS}/replication/{{source}}.json",
         nearest=f"{RESULTS}/replication/{{source}}.parquet",
@@ -184,12 +180,13 @@ rule measure_replication:
     params:
         options=replication_options(),
         weights=lambda w, input: f"--weights {input.weights}" if input.weights else "",
+        trained_on=lambda w, input: f"--trained-on {input.trained_on}" if input.trained_on else "",
         seed=CONFIG.seed,
         about=lambda w: as_json(about.images(CONFIG, "replication", w.source)),
         code=code_digest("measure_replication"),
     shell:
         "python $SYNTHGAP_SCRIPTS/measure_replication.py --real {input.real}"
-        " --generated {input.generated} {params.options} {params.weights}"
+        " --generated {input.generated} {params.options} {params.weights} {params.trained_on}"
         " --gpus {resources.gpu} --seed {params.seed} --about {params.about:q}"
         " --scratch $SYNTHGAP_SCRATCH/measure_replication/{wildcards.source}"
         " --nearest {output.nearest} --output {output.metrics} --log {log}"
@@ -252,7 +249,14 @@ rule collect_metrics:
         transfer=[*transfer_predictions(), *axis_predictions("scaling", *CONFIG.mixings)],
         distinguish=distinguish_predictions(),
         recognised=recognitions(),
-        measures=[*measures(), *compositional_measures(), *leaks(), *people(), *realism()],
+        measures=[
+            *measures(),
+            *compositional_measures(),
+            *leaks(),
+            *people(),
+            *realism(),
+            *casd_measures(),
+        ],
         spectra=spectra(),
         captions=rules.measure_captions.output.metrics if CAPTIONED else [],
     output:

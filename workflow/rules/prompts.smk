@@ -110,7 +110,7 @@ rule write_prompts:
         **needs(mem_mb=2000, minutes=30),
     params:
         kind=lambda w: CONFIG.sources[w.synthetic][1],
-        samples=lambda w: CONFIG.synthetic.samples_per_class[w.split],
+        samples=lambda w: CONFIG.samples_of(w.synthetic)[w.split],
         seed=CONFIG.seed,
         code=code_digest("write_prompts"),
     shell:

@@ -36,7 +36,7 @@ rule draw_contact_sheet:
     benchmark:
         f"{RESULTS}/benchmarks/draw_contact_sheet/{{sheet}}.tsv"
     wildcard_constraints:
-        sheet=any_of([sheet for sheet in SHEETS if sheet != "views"]),
+        sheet=any_of([*(sheet for sheet in SHEETS if sheet != "views"), "models"]),
     conda:
         ENVIRONMENT
     resources:

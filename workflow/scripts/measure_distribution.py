@@ -33,6 +33,10 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--metrics", nargs="+", choices=FAMILIES, default=["prdc"])
     parser.add_argument("--samples", type=count, help="the first of each side; all if left out")
     parser.add_argument("--at-most", action="store_true", help="`--samples` if there are so many")
+    parser.add_argument("--classes", type=seed, nargs="+", help="real images of these alone")
+    parser.add_argument(
+        "--of-both", action="store_true", help="`--classes` are of the generated images, too"
+    )
     parser.add_argument("--k", type=count, default=5, help="neighbours that a ball reaches to")
     parser.add_argument("--distance", choices=["euclidean", "cosine"], default="euclidean")
     parser.add_argument("--threads", type=count, default=2, help="CPU threads")
@@ -49,10 +53,13 @@ def main(args: argparse.Namespace) -> None:
     device = take_device(args.gpus)
     limit_threads(args.threads)
     started = time.monotonic()
-    wanted = args.samples
+    wanted, of = args.samples, args.classes if args.of_both else None
     if args.at_most and wanted is not None:
-        wanted = min(wanted, count_rows(args.generated))
-    with Features(args.real, args.samples) as real, Features(args.generated, wanted) as fake:
+        wanted = min(wanted, count_rows(args.generated, of))
+    with (
+        Features(args.real, args.samples, classes=args.classes) as real,
+        Features(args.generated, wanted, classes=of) as fake,
+    ):
         require_same_encoder(real, fake)
         if repeated := count_repeated(real.values, fake.values):
             log.warning(

@@ -7,7 +7,7 @@ import argparse
 
 from synthgap.data.features import Features
 from synthgap.devices import limit_threads, take_device
-from synthgap.job import command, count, input_path, log, output_path, run
+from synthgap.job import command, count, input_path, log, output_path, run, seed
 from synthgap.metrics.reference import FAMILIES, Reference
 
 
@@ -16,6 +16,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--real", type=input_path, nargs="+", required=True, help="features")
     parser.add_argument("--metrics", nargs="+", choices=FAMILIES, default=["prdc"])
     parser.add_argument("--samples", type=count, help="the first of each side; all if left out")
+    parser.add_argument("--classes", type=seed, nargs="+", help="real images of these alone")
     parser.add_argument("--k", type=count, default=5, help="neighbours that a ball reaches to")
     parser.add_argument("--distance", choices=["euclidean", "cosine"], default="euclidean")
     parser.add_argument("--threads", type=count, default=2, help="CPU threads")
@@ -27,7 +28,7 @@ def options() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     device = take_device(args.gpus)
     limit_threads(args.threads)
-    with Features(args.real, args.samples) as real:
+    with Features(args.real, args.samples, classes=args.classes) as real:
         log.info("%d images, %d features each", *real.values.shape)
         reference = Reference.of(
             real.values, args.metrics, k=args.k, distance=args.distance, device=device

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from synthgap.atomic import atomic_path
 from synthgap.data.blocks import Blocks
+from synthgap.data.choice import real_keys
 from synthgap.data.pixels import Pixels, gather_pixels
 from synthgap.devices import limit_threads, take_device
 from synthgap.errors import UserError
@@ -71,6 +72,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--network", choices=["alex", "vgg"], default="alex", help="of LPIPS")
     parser.add_argument("--samples", type=int, help="the first generated ones; all if left out")
     parser.add_argument("--training-samples", type=int, help="the first training images; likewise")
+    parser.add_argument(
+        "--trained-on", type=input_path, help="of choose_images: only its real ones, all of them"
+    )
     parser.add_argument("--resize", type=int, help="side in pixels that LPIPS sees images at")
     parser.add_argument(
         "--batch-size", type=count, default=BATCH_SIZE, help="images a forward pass"
@@ -106,7 +110,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     started = time.monotonic()
     device = take_device(args.gpus)
     limit_threads(args.threads)
-    training = gather_pixels(args.real, folder / "training.pixels", args.training_samples)
+    keys = real_keys(args.trained_on) if args.trained_on else None
+    limit = None if keys else args.training_samples
+    training = gather_pixels(args.real, folder / "training.pixels", limit, keys)
     generated = gather_pixels(args.generated, folder / "generated.pixels", args.samples)
     if training.size != generated.size:
         raise UserError(

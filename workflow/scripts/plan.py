@@ -32,6 +32,7 @@ NAMED_BY = {
     "encode_latents": 0,
     "encode_texts": 0,
     "train_generator": 0,
+    "train_edm": 0,
     "train_classifier": 2,
     "evaluate_classifier": 2,
     "extract_features": 0,
@@ -137,6 +138,9 @@ def job_hours(config: Config, results: Path) -> dict[tuple[str, str], list[float
         "check_leaks": "distinguish",
         "measure_captions": "transfer",
         "measure_replication": "transfer",
+        "choose_images": "edm",
+        "measure_memorised": "casd",
+        "count_classes": "casd",
     }
     hours: dict[tuple[str, str], list[float]] = defaultdict(list)
     for file in (results / "benchmarks").rglob("*.tsv"):
@@ -168,7 +172,7 @@ def is_current(config: Config, source: str, tar: Path, classes: int | None) -> b
     index = int(first["key"].rpartition("-")[2])
     if first["seed"] != sample_seed(config.seed, source, split, first["class_name"], index):
         return False
-    total = (classes or 0) * config.synthetic.samples_per_class[split]
+    total = (classes or 0) * config.samples_of(source)[split]
     wanted = shard_slice(total, int(tar.stem), config.shards_of(source)[split])
     return classes is None or facts["images"] == wanted.stop - wanted.start
 

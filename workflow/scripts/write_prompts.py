@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 from synthgap.atomic import atomic_path
 from synthgap.data.captions import read_captions
 from synthgap.job import command, input_path, log, output_path, run
-from synthgap.prompts import KINDS, make_prompts
+from synthgap.prompts import ASKED, make_prompts
 
 
 def options() -> argparse.ArgumentParser:
     parser = command(__doc__)
-    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--kind", choices=ASKED, required=True)
     parser.add_argument("--index", type=input_path, required=True, help="from index_real")
     parser.add_argument("--captions", type=input_path, nargs="*", default=[], help="of real images")
     parser.add_argument("--source", required=True, help="enters the seeds")

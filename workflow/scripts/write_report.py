@@ -29,6 +29,17 @@ SHEETS = {
         "CutMix composites",
         "Real training images, each with a part from an image of another class.",
     ),
+    "contact-models": (
+        "What models of real and synthetic images make",
+        "Real training images, the synthetic ones, and samples of each model: of real images alone "
+        "(dm), of both (sda), of both with their source told (casd). n is the number of real "
+        "images, m that of synthetic ones.",
+    ),
+    "contact-nearest": (
+        "Generated images and the training images that they are nearest to",
+        "Of each model the images that come nearest to one of its real training images, and under "
+        "each that image: what is the same in both is a copy.",
+    ),
 }
 OCCLUSION = "occlusion-"
 OCCLUSION_CAPTION = (

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthgap.config import casd
 from synthgap.config.blends import Blend, Point, points
 from synthgap.config.captioners import AttributesCaptioner, Captioner
+from synthgap.config.casd_checks import check_casd, check_edm
 from synthgap.config.checks import check
 from synthgap.config.classifiers import Classifier
 from synthgap.config.companions import (
@@ -21,6 +23,7 @@ from synthgap.config.companions import (
 )
 from synthgap.config.comparisons import Comparison, Trial, trials
 from synthgap.config.compositional import Compositional
+from synthgap.config.edm import EDMModel
 from synthgap.config.encoders import ClassifierEncoder, Encoder
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
@@ -52,6 +55,7 @@ from synthgap.config.text_to_image import (
 from synthgap.config.training_checks import check_study
 from synthgap.config.views import DepthView, View
 from synthgap.diffusion import DENOISER_MODULES
+from synthgap.diffusion.edm import PIPELINE_MODULE
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
 from synthgap.prompts import NEEDS_CAPTION
@@ -101,6 +105,7 @@ class Config(Section):
     autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
     text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
     trained_models: dict[ModelName, TrainedModel] = {}
+    edm_models: dict[Name, EDMModel] = {}
     generators: dict[ModelName, Generator] = {}
     image_sets: dict[Name, ImageSet] = {}
     synthetic: Synthetic
@@ -124,12 +129,11 @@ class Config(Section):
         """Synthetic sources that are made here: name to (generator, kind of prompt)."""
         usual = self.synthetic.prompts
         return {
-            f"{name}-{kind}": (name, kind)
+            # Of what is trained here and reads no prompts there is nothing else to tell apart.
+            (name if generator.edm else f"{name}-{kind}"): (name, kind)
             for name, generator in self.generators.items()
             # A class's number says no more than its name.
-            for kind in (
-                generator.prompts or usual if generator.class_labels is None else ["classname"]
-            )
+            for kind in (["classname"] if generator.told_classes else generator.prompts or usual)
         }
 
     @cached_property
@@ -145,7 +149,7 @@ class Config(Section):
     @cached_property
     def compared_sources(self) -> list[str]:
         """The synthetic sources that all studies look at."""
-        added = self.companions
+        added = {*self.companions, *self.casd_models}
         return [source for source, (name, _) in self.sources.items() if name not in added]
 
     @cached_property
@@ -238,8 +242,9 @@ class Config(Section):
         used = {probe.classifier for probe in self.transfer_probes.values()}
         used |= {trial.classifier for trial in self.trials}
         used |= {name for mixing in self.mixings.values() for name in mixing.classifiers}
-        if self.studies.text_to_image and self.studies.text_to_image.classifier:
-            used.add(self.studies.text_to_image.classifier)
+        for study in (self.studies.text_to_image, self.studies.casd):
+            if study and study.classifier:
+                used.add(study.classifier)
         encoders = self.used_encoders.values()
         used |= {one.classifier for one in encoders if isinstance(one, ClassifierEncoder)}
         return {name: one for name, one in self.classifiers.items() if name in used}
@@ -266,6 +271,8 @@ class Config(Section):
         """Return the splits of a source that something is trained, tested or measured on."""
         if source not in self.generated or source in {*self.guided, *self.guided.values()}:
             return list(SPLITS)
+        if source in self.casd_models:
+            return ["train"]
         alone = self.generated[source][0] in self.companions
         asked = self.studies
         if not alone and (asked.transfer or asked.distinguish or self.mixings):
@@ -353,8 +360,9 @@ class Config(Section):
         # One size and codec for all sources: a classifier would tell them apart by these.
         options["stored_size"] = self.real.image_size
         options["image_format"] = self.real.image_format
-        if (labels := self.generators[name].class_labels) is not None:
-            options["class_labels"] = labels
+        if self.generators[name].told_classes:
+            # Models that are trained here number classes as all of the workflow does.
+            options["class_labels"] = self.generators[name].class_labels or "order"
         if (realism := self.generators[name].realism) is not None:
             options["realism"] = realism.scale
         if (search := self.generators[name].search) is not None:
@@ -390,18 +398,55 @@ class Config(Section):
             found += ["synthgap.generators.search", *scorer_modules(scorer.options())]
         if generator.trained is not None:
             found.append(DENOISER_MODULES[self.trained_models[generator.trained].denoiser.kind])
+        if generator.edm is not None:
+            found.append(PIPELINE_MODULE)
         return found
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_study(self)
+        check_casd(self)
         # As good as written down: what follows knows no difference.
         written = dict(self.generators)
         self.generators.update(further_generators(self.companions, written))
         further = further_trainings(self.companions, written, self.trained_models)
         self.trained_models.update(further)
+        self._write_out_casd()
+        check_edm(self)
         check(self)
         return self
+
+    def _write_out_casd(self) -> None:
+        """Add the models of study `casd`, how they are sampled, and what of classes is compared."""
+        study = self.studies.casd
+        if study is None:
+            return
+        base, whole = self.edm_models[study.model], self.distributions[study.distribution]
+        for name, one in casd.trained(study).items():
+            self.edm_models[name] = one.model(base)
+            self.generators[name] = one.generator(study.sampling)
+        self.distributions.update(casd.subsets(study, whole, self.real.known_classes))
+
+    @cached_property
+    def casd_models(self) -> dict[str, casd.Trained]:
+        """The models of study `casd` by the sources that they are, if it is asked for."""
+        study = self.studies.casd
+        return casd.trained(study) if study else {}
+
+    def samples_of(self, source: str) -> PerSplit:
+        """Return how many images of each class a synthetic source has in each split."""
+        name = self.sources[source][0]
+        made = self.image_sets.get(name) or self.generators[name]
+        return made.samples_per_class or self.synthetic.samples_per_class
+
+    def measured_in(self, distribution: str) -> list[str]:
+        """Return the synthetic sources that a distribution is measured of."""
+        one = self.distributions[distribution]
+        if one.sources is not None:
+            return list(one.sources)
+        # Images of some classes are compared with real ones of these classes.
+        of_classes = {name for name, one in self.casd_models.items() if one.classes}
+        return [source for source in self.sources if source not in of_classes]
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from synthgap.config import casd
 from synthgap.config.comparisons import GUIDING
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def source(config: Config, source: str) -> dict[str, Any]:
         day = released.timetuple().tm_yday - 0.5
         x, x_name = round(released.year + day / 366, 4), "release date"
     told = {"generator": name, "prompts": kind, "x": x, "x_name": x_name}
+    if source in config.casd_models and config.studies.casd:
+        told["casd"] = casd.about(config.studies.casd, config.casd_models[source])
     return told | (arm(config, name) if name in config.generators else {})
 
 
@@ -178,8 +181,9 @@ def distribution(config: Config, name: str, source: str) -> dict[str, Any]:
     # Figures of study A know nothing of models before their end.
     of_study_b = config.studies.text_to_image and not config.studies.transfer
     alone = source != "real" and source not in config.compared_sources
+    study = "text-to-image" if of_study_b or alone else "transfer"
     return {
-        "study": "text-to-image" if of_study_b or alone else "transfer",
+        "study": "casd" if source in config.casd_models else study,
         "train_source": "real",
         "test_source": source,
         "view": config.encoders[encoder].view,

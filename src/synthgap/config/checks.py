@@ -127,6 +127,8 @@ def _check_metrics(config: "Config") -> None:
             _refer(f"encoders.{name}.classifier", encoder.classifier, config.classifiers)
     for name, distribution in config.distributions.items():
         _refer(f"distributions.{name}.encoder", distribution.encoder, config.encoders)
+        for source in distribution.sources or ():
+            _refer(f"distributions.{name}.sources", source, config.sources)
         _check_distribution(config, f"distributions.{name}", distribution)
     for name, benchmark in (
         config.compositional.benchmarks if config.compositional else {}

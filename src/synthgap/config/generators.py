@@ -13,14 +13,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from synthgap.classifiers.recipe import Recipe
 from synthgap.config.classifiers import TimmArchitecture
 from synthgap.config.sections import (
+    AskedKind,
     Count,
     FolderName,
     ModelName,
     Name,
     PerSplit,
-    PromptKind,
     Section,
 )
+from synthgap.diffusion.edm import PIPELINE_CLASS
 from synthgap.errors import UserError, suggest
 from synthgap.hub import is_folder
 
@@ -158,6 +159,7 @@ class Generator(Section):
         "authors", description="of the preset: the model card's, or those of paper A's code"
     )
     trained: ModelName | None = Field(None, description="a model of `trained_models`")
+    edm: Name | None = Field(None, description="a model of `edm_models`")
     step: Count | None = Field(
         None, description="that model as it was after so many steps; at its end if left out"
     )
@@ -203,7 +205,10 @@ class Generator(Section):
     offload: Offload | None = Field(
         None, description="keep idle parts in host memory, for cards that are too small"
     )
-    prompts: list[PromptKind] | None = Field(
+    samples_per_class: PerSplit | None = Field(
+        None, description="images, if not `synthetic.samples_per_class`"
+    )
+    prompts: list[AskedKind] | None = Field(
         None, min_length=1, description="kinds of prompt, if not `synthetic.prompts`"
     )
     shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")
@@ -218,10 +223,11 @@ class Generator(Section):
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
-        if (self.trained is None) == (self.preset is None and self.model is None):
+        own = [self.trained, self.edm, self.preset or self.model]
+        if sum(one is not None for one in own) != 1:
             raise ValueError(
-                "give exactly one of `preset`, `trained` and `model`; only `model` may join a "
-                "`preset`, as a copy of its weights"
+                "give exactly one of `preset`, `trained`, `edm` and `model`; only `model` may join "
+                "a `preset`, as a copy of its weights"
             )
         if self.step is not None and (self.trained is None or self.realism):
             raise ValueError("step: only of a `trained` model, and without `realism`")
@@ -230,7 +236,7 @@ class Generator(Section):
         if self.preset is None:
             if "settings" in self.model_fields_set:
                 raise ValueError("`settings` chooses among a preset's; there is none here")
-            for key in ("steps", "guidance_scale"):
+            for key in ("steps",) if self._is_edm else ("steps", "guidance_scale"):
                 if getattr(self, key) is None:
                     raise ValueError(f"`{key}` is missing; only a preset has a default")
         if self.model is not None and is_folder(self.model) and not Path(self.model).is_dir():
@@ -306,6 +312,27 @@ class Generator(Section):
                     "`arguments: {negative_prompt: ' '}`, a blank serves"
                 )
         return self
+
+    @property
+    def _is_edm(self) -> bool:
+        """Whether it is a pipeline of `synthgap.diffusion.edm`, which has no guidance."""
+        index = Path(self.model or "", "model_index.json")
+        if self.edm is not None or self.model is None or not index.is_file():
+            return self.edm is not None
+        return bool(json.loads(index.read_text()).get("_class_name") == PIPELINE_CLASS)
+
+    @model_validator(mode="after")
+    def _suits_edm(self) -> Self:
+        if self.edm is not None:
+            for key in ("guidance_scale", "guidance_argument", "realism", "scheduler"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"{key}: models of `edm_models` have none; leave it out")
+        return self
+
+    @property
+    def told_classes(self) -> bool:
+        """Whether its pipeline is told classes, and no prompts."""
+        return self.class_labels is not None or self.edm is not None
 
     @property
     def passes_a_step(self) -> int | None:

@@ -21,6 +21,9 @@ class ImageSet(Section):
     guidance_scale: Annotated[float, Field(ge=0)] = Field(
         1.0, description="that it was sampled with, the x axis where a date is missing"
     )
+    samples_per_class: PerSplit | None = Field(
+        None, description="images, if not `synthetic.samples_per_class`"
+    )
     shards: PerSplit | None = Field(None, description="shards a split, if not `synthetic.shards`")
     max_unreadable: Annotated[int, Field(ge=0)] = Field(
         0, description="images a split that may be unreadable before its jobs fail"
@@ -31,7 +34,7 @@ class ImageSet(Section):
 
         Args:
             real: the config's section, whose classes, size and codec these images take.
-            samples: images of each class.
+            samples: images of each class, where it does not say so itself.
         """
         shared: dict[str, Any] = real.model_dump(
             include={"class_table", "class_names", "image_size", "image_format"}
@@ -43,7 +46,7 @@ class ImageSet(Section):
             | own
             | {
                 "test_folder": None,
-                "images_per_class": samples.model_dump(),
+                "images_per_class": (self.samples_per_class or samples).model_dump(),
                 "val_fraction": 0.1,
                 "test_fraction": 0.1,
             }

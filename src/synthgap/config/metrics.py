@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from synthgap.config.scorers import Scorer
-from synthgap.config.sections import Count, Name, Section, Split
+from synthgap.config.sections import Classes, Count, Name, Section, Split
 
 # As `synthgap.metrics` has them; known here so that a dry run tells.
 CONVENTIONAL, LEAST_IMAGES = 50_000, 20
@@ -30,6 +30,12 @@ class Distribution(Section):
         "train",
         description="of the generated images, and of the real ones that they are compared with. "
         "Paper B takes those of held-out captions: `test`",
+    )
+    classes: Classes | None = Field(
+        None, description="numbers of the classes of the real images; all if left out"
+    )
+    sources: list[Name] | None = Field(
+        None, description="that are measured, besides the control; all if left out"
     )
     few: bool = Field(
         False, description="allow a Fréchet distance of fewer than 50 000 images; named after them"

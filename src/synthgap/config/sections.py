@@ -12,12 +12,15 @@ FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PromptKind = Literal["classname", "caption", "aio", "long"]
+# What images may be asked for by besides descriptions of real ones.
+AskedKind = PromptKind | Literal["faces"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pattern = Literal["half", "quarter", "ninth", "sixteenth", "all"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Classes = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -40,6 +43,10 @@ class PerSplit(Section):
 class Synthetic(Section):
     """Which synthetic images are made."""
 
-    prompts: list[PromptKind] = Field(["classname", "caption"], min_length=1)
+    prompts: list[AskedKind] = Field(
+        ["classname", "caption"],
+        min_length=1,
+        description="what images are asked for by; `faces` are portraits of all kinds of people",
+    )
     samples_per_class: PerSplit
     shards: PerSplit = Field(PerSplit(train=1, val=1, test=1), description="shards a split")

@@ -4,6 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from synthgap.config.casd import Casd
 from synthgap.config.sections import Count, FolderName, Fraction, Name, PerSplit, Section, Seed
 from synthgap.errors import suggest
 
@@ -286,6 +287,7 @@ class Studies(Section):
     transfer: Transfer | None = None
     distinguish: Distinguish | None = None
     text_to_image: TextToImage | None = None
+    casd: Casd | None = None
     mixing: Mixing | None = None
     semi_supervised: Mixing | None = Field(
         None,
@@ -296,6 +298,6 @@ class Studies(Section):
 
     @model_validator(mode="after")
     def _asks(self) -> Self:
-        if not (self.transfer or self.distinguish or self.text_to_image):
-            raise ValueError("name `transfer`, `distinguish` or `text_to_image`, or several")
+        if not (self.transfer or self.distinguish or self.text_to_image or self.casd):
+            raise ValueError("name one of `transfer`, `distinguish`, `text_to_image` and `casd`")
         return self

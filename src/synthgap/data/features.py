@@ -159,6 +159,7 @@ class Features:
     Args:
         paths: one file or several shards of one encoder.
         samples: that many rows from the start; None for all.
+        classes: rows of these class indices alone, before they are counted; None for all.
         folder: for the array; a temporary one by default. What is put there is removed on `close`.
 
     Attributes:
@@ -174,7 +175,11 @@ class Features:
     """
 
     def __init__(
-        self, paths: Sequence[Path], samples: int | None = None, folder: Path | None = None
+        self,
+        paths: Sequence[Path],
+        samples: int | None = None,
+        folder: Path | None = None,
+        classes: Sequence[int] | None = None,
     ) -> None:
         self.keys: list[str] = []
         self.class_indices: NDArray[np.int64] | None = None
@@ -189,7 +194,7 @@ class Features:
         where.mkdir(parents=True, exist_ok=True)
         self._file = where / f"features-{uuid.uuid4().hex}.raw"
         try:
-            self._read([Path(path) for path in paths], samples)
+            self._read([Path(path) for path in paths], samples, classes)
             self.values: Values = np.memmap(
                 self._file, self._dtype, mode="r", shape=(len(self.keys), self.width)
             )
@@ -214,14 +219,17 @@ class Features:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self, paths: Sequence[Path], samples: int | None) -> None:
+    def _read(
+        self, paths: Sequence[Path], samples: int | None, classes: Sequence[int] | None
+    ) -> None:
         files = [(path, _open(path)) for path in paths]
-        found = sum(file.metadata.num_rows for _, file in files)
+        found = _count(files, classes)
         names = (
             f"{paths[0]}{f' and {len(paths) - 1} more' * (len(paths) > 1)}" if paths else "no file"
         )
         if not found:
-            raise UserError(f"{names}: there are no features; encode some images first")
+            which = "" if classes is None else f" of images of the classes {list(classes)}"
+            raise UserError(f"{names}: there are no features{which}; encode some images first")
         if samples is not None and found < samples:
             raise UserError(f"{names}: {found} images, and {samples} are asked for; ask for fewer")
         wanted = found if samples is None else samples
@@ -230,6 +238,7 @@ class Features:
             for number, (path, file) in enumerate(files):
                 self._compare(path, file, paths[0] if number else None)
                 for rows in _batches(path, file):
+                    rows = rows if classes is None else _of_classes(path, rows, classes)
                     rows = rows.slice(0, wanted - len(self.keys))
                     if rows.num_rows:
                         out.write(self._add(path, rows).tobytes())
@@ -280,9 +289,26 @@ class Features:
         return values
 
 
-def count_rows(paths: Sequence[Path]) -> int:
-    """Return the number of images in some feature files. UserError where one is none."""
-    return sum(_open(Path(path)).metadata.num_rows for path in paths)
+def count_rows(paths: Sequence[Path], classes: Sequence[int] | None = None) -> int:
+    """Return the number of images, of some classes, in files. UserError where one is none."""
+    return _count([(Path(path), _open(Path(path))) for path in paths], classes)
+
+
+def _count(files: Sequence[tuple[Path, Any]], classes: Sequence[int] | None) -> int:
+    if classes is None:
+        return sum(file.metadata.num_rows for _, file in files)
+    return sum(
+        _of_classes(path, rows, classes).num_rows
+        for path, file in files
+        for rows in file.iter_batches(ROWS_AT_ONCE, columns=["class_index"])
+    )
+
+
+def _of_classes(path: Path, rows: Any, classes: Sequence[int]) -> Any:
+    """Return the rows of some classes."""
+    if "class_index" not in rows.schema.names:
+        raise UserError(f"{path} has no column `class_index` to choose classes by")
+    return rows.filter(pc.is_in(rows.column("class_index"), pa.array(classes, pa.int32())))
 
 
 def require_same_encoder(first: Features, second: Features) -> None:

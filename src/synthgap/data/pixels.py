@@ -5,7 +5,7 @@ They come from tars (shards of this workflow, or any others) and from folders, i
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,25 +40,32 @@ class Pixels:
         return sum(digest in known for digest in self.digests)
 
 
-def gather_pixels(paths: Sequence[Path], file: Path, limit: int | None = None) -> Pixels:
+def gather_pixels(
+    paths: Sequence[Path], file: Path, limit: int | None = None, keys: Sequence[str] | None = None
+) -> Pixels:
     """Decode the images of tars and folders into `file`, one after the other.
 
     Args:
         paths: tars; folders, with images at any depth, taken in the order of their names.
         file: is overwritten; height * width * 3 bytes an image.
         limit: take that many, the first; all if None.
+        keys: take images of these keys alone.
 
     Raises:
         UserError: no images or fewer than `limit`, images of different sizes, a damaged tar or
-            image, or a limit below 1.
+            image, a limit below 1, or a key that is not there.
     """
     if limit is not None and limit < 1:
         raise UserError(f"the number of images to take must be at least 1: {limit}")
     named = ", ".join(str(path) for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
     shape: tuple[int, ...] | None = None
-    keys: list[str] = []
+    found: list[str] = []
     digests: list[bytes] = []
-    every = itertools.chain.from_iterable(map(read_encoded, paths))
+    every: Iterator[tuple[str, Path, bytes]] = itertools.chain.from_iterable(
+        map(read_encoded, paths)
+    )
+    if chosen := frozenset(keys or ()):
+        every = (image for image in every if image[0] in chosen)
     with file.open("wb") as out, Progress(limit or 0, "images read") as progress:
         for key, where, content in itertools.islice(every, limit):
             try:
@@ -73,12 +80,14 @@ def gather_pixels(paths: Sequence[Path], file: Path, limit: int | None = None) -
                 )
             pixels = image.tobytes()
             out.write(pixels)
-            keys.append(key)
+            found.append(key)
             digests.append(hashlib.blake2b(pixels, digest_size=16).digest())
             progress.update()
     if shape is None:
         raise UserError(f"no images in {named}; expected JPEG, PNG or WebP files, or tars of them")
-    if limit is not None and len(keys) < limit:
-        raise UserError(f"{named}: {len(keys)} images, and {limit} are asked for; lower that")
-    images = np.memmap(file, np.uint8, "r", shape=(len(keys), *shape))
-    return Pixels(images, keys, digests)
+    if limit is not None and len(found) < limit:
+        raise UserError(f"{named}: {len(found)} images, and {limit} are asked for; lower that")
+    if missing := chosen - set(found):
+        raise UserError(f"{named}: {len(missing)} chosen images are not there, {min(missing)} say")
+    images = np.memmap(file, np.uint8, "r", shape=(len(found), *shape))
+    return Pixels(images, found, digests)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from synthgap.diffusion.encoded import Latents, Texts
+from synthgap.diffusion.epochs import Epochs
 from synthgap.diffusion.objectives import Objective
 from synthgap.errors import UserError
 from synthgap.seeds import derive_seed
@@ -107,7 +108,7 @@ class Mixture:
         self.composites, self.crops, self.resample = composites, crops, resample
         self.rows = _usable(images)
         self.composite_rows = _usable(composites.source) if composites else None
-        self._last_order: tuple[int, NDArray[np.int64]] = (-1, self.rows)
+        self.epochs = Epochs(self.rows, seed)
 
     def places(self, step: int) -> list[Place]:
         """Return what is drawn for a step, from 0: Algorithm 1 of appendix E.
@@ -120,7 +121,7 @@ class Mixture:
         chance = torch.rand(4, size, generator=rng)
         many = torch.randint(2**62, (6, size), generator=rng)
         places = []
-        for i, row in enumerate(self._next_rows(step)):
+        for i, row in enumerate(self.epochs.step(step, size).tolist()):
             source, composite, timestep = self.images, False, float(timesteps[i])
             if self.composites and self.composite_rows is not None:
                 above = timestep > self.composites.above
@@ -172,23 +173,6 @@ class Mixture:
             torch.tensor([place.chance for place in places]),
             crop,
         )
-
-    def _next_rows(self, step: int) -> list[int]:
-        """Return the images of a step: each epoch has all of them once."""
-        count = len(self.rows)
-        numbers = np.arange(step * self.size, (step + 1) * self.size)
-        rows = np.empty(self.size, np.int64)
-        for epoch in np.unique(numbers // count):
-            here = numbers // count == epoch
-            rows[here] = self._order(int(epoch))[numbers[here] % count]
-        return rows.tolist()
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        if self._last_order[0] != epoch:
-            rng = Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-            order = self.rows[torch.randperm(len(self.rows), generator=rng).numpy()]
-            self._last_order = (epoch, order)
-        return self._last_order[1]
 
     def _crop(self, numbers: Sequence[int]) -> tuple[int, int, int, int]:
         """Return a crop in whole patches, its sides and then its place drawn evenly."""

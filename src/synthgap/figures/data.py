@@ -30,6 +30,7 @@ PROMPTS = {
     "caption": "caption prompts",
     "aio": "“An image of …”",
     "long": "captions alone",
+    "faces": "portraits",
     "images": "images from elsewhere",
 }
 

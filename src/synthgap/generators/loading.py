@@ -13,6 +13,7 @@ import transformers
 
 from synthgap.devices import is_too_large
 from synthgap.diffusion import DENOISER_MODULES
+from synthgap.diffusion.edm import PIPELINE_CLASS, PIPELINE_MODULE
 from synthgap.errors import UserError, suggest
 
 ADVICE = "set `offload: model` (or `sequential`) for this generator, or take a larger device"
@@ -37,15 +38,18 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
     parts = json.loads(index.read_text())
     _import_own(parts)
     name = parts.get("_class_name")
-    if isinstance(name, str) and not hasattr(diffusers, name):
+    own = name == PIPELINE_CLASS
+    if isinstance(name, str) and not own and not hasattr(diffusers, name):
         raise UserError(
             f"{folder}: diffusers {diffusers.__version__} has no {name}; a newer one may have"
         )
     scheduler = options["scheduler"] and getattr(diffusers, options["scheduler"], None)
     if options["scheduler"] and not hasattr(scheduler, "from_config"):
         raise UserError(f"scheduler: diffusers has no scheduler `{options['scheduler']}`")
+    library = importlib.import_module(PIPELINE_MODULE) if own else diffusers
+    loader = getattr(library, PIPELINE_CLASS if own else "DiffusionPipeline")
     try:
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(
+        pipeline = loader.from_pretrained(
             folder,
             dtype=getattr(torch, options["dtype"]),
             variant=options["variant"],
@@ -133,14 +137,15 @@ def place(pipeline: Any, options: dict[str, Any], device: str) -> None:
     Raises:
         UserError: it does not fit there, or an option does not suit it.
     """
+    vae: Any = getattr(pipeline, "vae", None)
     if options["vae_slicing"]:
-        if not hasattr(pipeline.vae, "enable_slicing"):
+        if not hasattr(vae, "enable_slicing"):
             raise UserError(
-                f"vae_slicing: {type(pipeline.vae).__name__} cannot do it; leave it out"
+                f"vae_slicing: {type(vae or pipeline).__name__} cannot do it; leave it out"
             )
-        pipeline.vae.enable_slicing()
+        vae.enable_slicing()
     if options["channels_last"]:
-        for module in (denoiser_of(pipeline), pipeline.vae):
+        for module in (denoiser_of(pipeline), *([vae] if vae else [])):
             if any(parameter.dim() == 5 for parameter in module.parameters()):
                 raise UserError(
                     f"channels_last: {type(module).__name__} is not for flat images; leave it out"

@@ -74,7 +74,8 @@ class TextToImage:
             "diffusers": diffusers.__version__,
             "transformers": transformers.__version__,
         }
-        self.vae_dtype = self.pipeline.vae.dtype
+        self.vae = getattr(self.pipeline, "vae", None)  # some denoise pixels
+        self.vae_dtype = getattr(self.vae, "dtype", None)
         longest = inspect.signature(self.pipeline.__call__).parameters.get("max_sequence_length")
         self.truncation = TruncationCounter(
             self.pipeline,
@@ -148,8 +149,10 @@ class TextToImage:
     def _recover(self) -> None:
         """Undo what a call that was broken off leaves behind."""
         self.pipeline.maybe_free_model_hooks()  # parts that were to leave the card after the call
-        if self.pipeline.vae.dtype != self.vae_dtype:  # SDXL decodes in float32 and then returns
-            self.pipeline.vae.to(self.vae_dtype)
+        if (
+            self.vae and self.vae.dtype != self.vae_dtype
+        ):  # SDXL decodes in float32 and then returns
+            self.vae.to(self.vae_dtype)
         torch.cuda.empty_cache()
 
     def _finish(self, output: Any, n: int) -> Batch:

@@ -21,6 +21,9 @@ Figures and report read nothing else. Conventions, with S the name of a syntheti
 | distinguish | human_accuracy, ... | first | others | of people, see `metrics.human` |
 | leaks | file_mismatch, file_bytes, ... | first | others | see `metrics.leaks` |
 | realism | share_called_fake | real | S | share of S that classifiers take for generated |
+| casd | density_k5_euclidean, fid, ... | real | S | S, a model of study D, against real |
+| casd | memorised_share_ssim, ..._lpips | | S or real | share of copies, by settings.threshold |
+| casd | class_share, other_classes_share | | S or real | what a classifier takes S for |
 | captions | words_mean, share_refused, ... | | real | see `synthgap.metrics.captions` |
 | captions | share_prompts_cut, tokens_cut_mean | | S | by settings.text_encoder |
 
@@ -31,6 +34,7 @@ the settings of every row with a synthetic source hold `generator`, `prompts`, `
 `mixing` `train_images`, `synthetic_ratio` (images of S for each real one that there is) and
 `mixing`: "replace", where they take the place of as many real ones, or "augment", where they are
 added to all real ones; of `semi_supervised` these, `labels_per_class` and `method`. Those of
+`casd` hold `casd`: arm, images, sources, classes and designs of the model. Those of
 `distinguish` hold `comparison`, `distributions`, `chance`,
 `control`, `axis` ("main", or what is varied: "views", "samples") and `order`, the classifier's
 place in the study.

@@ -12,6 +12,8 @@ UNKNOWN_MB = 64_000
 def generator_mb(config: Config, name: str) -> int:
     """Return MB of main memory for a generator: its weights pass through it on their way."""
     generator = config.generators[name]
+    if generator.edm:
+        return BASE_MB
     if generator.trained:
         encoder = config.text_encoders[config.trained_models[generator.trained].text_encoder]
         return BASE_MB if encoder.made_here else UNKNOWN_MB

@@ -15,6 +15,7 @@ from synthgap.config.views import depth_models
 from synthgap.hub import HubModel
 from synthgap.planning.benchmarks import benchmark_rows
 from synthgap.planning.captions import caption_rows
+from synthgap.planning.edm import casd_rows, counting, edm_models, estimated_sampling
 from synthgap.planning.rows import BYTES_A_PIXEL, Measured, Row, speeds
 from synthgap.planning.training import estimated_generation, recognition, trained_models
 from synthgap.weights import WeightFile
@@ -61,7 +62,7 @@ class Plan:
         """Return the images of a source and split, or None where they cannot be known yet."""
         if source not in self.config.sources:
             return self.real.get(split)
-        wanted = self.config.synthetic.samples_per_class[split]
+        wanted = self.config.samples_of(source)[split]
         return None if self.classes is None else self.classes * wanted
 
     def _models(self) -> Iterator[Row]:
@@ -75,6 +76,7 @@ class Plan:
             done = self._found("download_model", model.label).done.get("", 0)
             yield Row("download_model", model.label, 1, done, hours=0.0, gb=size, note=note)
         yield from trained_models(self)
+        yield from edm_models(self)
 
     def _kind(self, view: str) -> str:
         return "rgb" if view == "rgb" else self.config.views[view].kind
@@ -166,6 +168,9 @@ class Plan:
         }
         trainings |= self._blended() | self._compared()
         trainings |= {key: self.real.get("train") for key in recognition(self.config)}
+        # What counts classes is not tested besides.
+        alone = [key for key in counting(self.config) if key not in trainings]
+        trainings |= {key: self.real.get("train") for key in alone}
         for name, classifier in config.classifiers.items():
             images = [
                 self._an_epoch(classifier.recipe, n)
@@ -186,7 +191,9 @@ class Plan:
                     longest = max(filter(None, images)) * classifier.recipe.epochs / speed / 3600
                 row = self.figured(row, known, speed, seen and seen / speed / 3600, longest)
             yield row
-            yield self.jobs("evaluate_classifier", name, len(images))
+            tested = len(images) - sum(used == name for _, _, used, _ in alone)
+            if tested:
+                yield self.jobs("evaluate_classifier", name, tested)
         yield from self._distributions()
         if config.studies.transfer:
             yield self.jobs("measure_spectrum", "transfer", len(self.sources))
@@ -257,11 +264,14 @@ class Plan:
             yield self.jobs("extract_features", name, shards)
         for name in config.distributions:
             yield self.jobs("measure_reference", name, 1)
-            yield self.jobs("measure_distribution", name, 1 + len(config.sources))
+            yield self.jobs("measure_distribution", name, 1 + len(config.measured_in(name)))
         for name in config.scorers:
-            yield self.jobs("measure_alignment", name, len(config.generated))
+            scored = set(config.generated) - set(config.casd_models)
+            yield self.jobs("measure_alignment", name, len(scored))
         if config.replication:
-            yield self.jobs("measure_replication", "transfer", len(self.sources))
+            count = len(self.sources) + len(config.casd_models)
+            yield self.jobs("measure_replication", "transfer", count)
+        yield from casd_rows(self)
 
     def _encoded(self, encoder: str) -> set[tuple[str, str]]:
         """Return the sources and splits that an encoder sees."""
@@ -287,7 +297,9 @@ class Plan:
         if preset_name is not None and known and row.images_per_second is None:
             speed = known["images_per_second"] / self._work(name, preset_name, known)
             row = self.figured(row, known, speed, *self._hours(parts, "generate_images", speed))
-        elif row.hours is None and (figure := estimated_generation(config, name)):
+        elif row.hours is None and (
+            figure := estimated_generation(config, name) or estimated_sampling(config, name)
+        ):
             speed = figure["images_per_second"]
             row = self.figured(row, figure, speed, *self._hours(parts, "generate_images", speed))
         elif row.hours is None:

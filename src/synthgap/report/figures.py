@@ -104,6 +104,18 @@ CAPTIONS = {
         "others without theirs. Generated images that are added keep the label that they were made "
         "from; those that replace real ones do not.",
     ),
+    "casd_by_size": (
+        "What synthetic images do to a diffusion model",
+        "Fréchet distance of generated to real images, by how many images the model learnt from. "
+        "Grey: real images alone. A line below it is a model that synthetic images made better, "
+        "one above it a model that they made worse. Bars are 95 % intervals over samples.",
+    ),
+    "casd_classes": (
+        "Of which classes generated images are",
+        "As a classifier sees them that was trained on all real classes. On grey ground no real "
+        "image is of that class: what stands there beyond the grey points came with the synthetic "
+        "images. The dotted line is an even share of the real classes.",
+    ),
     "power_spectrum": (
         "How much contrast at each frequency",
         "Left, the mean power over images at each frequency, from whole shapes to single pixels: "
@@ -119,6 +131,7 @@ WIDE = {
     *("transfer_by_alignment", "transfer_by_architecture", "transfer_by_probe"),
     *("transfer_by_size", "mixing", "semi_supervised", "power_spectrum"),
     *("distinguish", "distinguish_by_view", "text_to_image", "text_to_image_by_step"),
+    *("casd_by_size", "casd_classes"),
 }
 
 

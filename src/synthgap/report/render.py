@@ -18,6 +18,7 @@ from synthgap.metrics.table import rows as table_rows
 from synthgap.report import formats
 from synthgap.report.answer import answer
 from synthgap.report.captions import captions
+from synthgap.report.casd import casd
 from synthgap.report.claims import Claim
 from synthgap.report.classes import lost_classes
 from synthgap.report.distinguish import distinguished
@@ -124,7 +125,8 @@ def render(
     arms = text_to_image(rows)
     architecture = context.get("architecture")
     accuracy = data.synth_to_real(rows, architecture=architecture)
-    if not apart and not arms:
+    trained = casd(rows)
+    if not (apart or arms or trained):
         data.require_sources(sources)
         data.require("top-1 accuracy on real images", accuracy, [])
     main = _main_columns(rows, accuracy, context) if accuracy else []
@@ -136,6 +138,7 @@ def render(
         answer=answer(sources, accuracy, context.get("question")) if accuracy else None,
         distinguished=apart,
         text_to_image=arms,
+        casd=trained,
         real=accuracy.get(data.REAL),
         sources=sources,
         real_name=data.REAL,
