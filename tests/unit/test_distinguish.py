@@ -281,6 +281,12 @@ def test_probe_of_features_by_key(tmp_path, monkeypatch):
     assert found.of("real+gen")["correct"].to_numpy().mean() > 0.95
     assert not (tmp_path / "scratch").exists()
 
+    half = rng.normal(0, 1, (40, 4)).astype(np.float16)
+    store(tmp_path / "train/gen/features.parquet", [f"{i:03d}" for i in range(40)], half)
+    with pytest.raises(UserError, match="of 4 numbers in float16, and of real of 4 in float32"):
+        train_linear_probe.main(train_linear_probe.options().parse_args([str(w) for w in words]))
+    whole = half.astype(np.float32)
+    store(tmp_path / "train/gen/features.parquet", [f"{i:03d}" for i in range(40)], whole)
     store(tmp_path / "test/gen/features.parquet", ["000"], np.zeros((1, 4), np.float32))
     with pytest.raises(UserError, match=r"test/gen: no features of image 0\d\d, which"):
         train_linear_probe.main(train_linear_probe.options().parse_args([str(w) for w in words]))

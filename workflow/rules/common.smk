@@ -201,9 +201,10 @@ def begun_from_files(w):
 
 def training_options(w, input):
     """Further options of `train_generator`."""
-    steps = CONFIG.snapshots(w.trained)
-    start = f"--start {input.start} " if input.start else ""
-    return start + " ".join(["--snapshot-steps", *map(str, steps)] if steps else [])
+    options = ["--start", input.start] if input.start else []
+    if steps := CONFIG.snapshots(w.trained):
+        options += ["--snapshot-steps", *steps]
+    return " ".join(map(str, options))
 
 
 def generator_of(source):
@@ -227,10 +228,10 @@ def pipeline_of(name):
     return generator.model
 
 
-def pipeline_part(name):
-    """Which of the pipelines in that folder it is, where there are several."""
+def pipeline_in(folder, name):
+    """The pipeline itself: of a model before its end, one of several in that folder."""
     step = CONFIG.generators[name].step
-    return f"/{step}" if step else ""
+    return Path(folder, str(step)) if step else folder
 
 
 def pipeline_files(name):

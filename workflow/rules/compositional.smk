@@ -65,14 +65,14 @@ rule generate_benchmark_images:
         max_failed=lambda w: CONFIG.generators[w.generator].max_failed,
     params:
         generator=benchmark_generator_options,
-        part=lambda w: PIPELINE_PARTS[w.generator],
+        pipeline=lambda w, input: pipeline_in(input.pipeline, w.generator),
         shards=lambda w: BENCHMARKS[w.benchmark].shards,
         scorer=lambda w, input: f"--scorer-models {input.scorer}" if input.scorer else "",
         threads=lambda w: CONFIG.generators[w.generator].threads,
         code=lambda w: GENERATION_CODE[w.generator],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q} {params.scorer}"
+        " --pipeline {params.pipeline} --generator {params.generator:q} {params.scorer}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed}"
         " --scratch $SYNTHGAP_SCRATCH/generate_benchmark_images/{wildcards.benchmark}/"

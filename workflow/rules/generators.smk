@@ -3,7 +3,6 @@
 
 # Once, as thousands of jobs have the same.
 PIPELINES = {name: pipeline_of(name) for name in CONFIG.generators}
-PIPELINE_PARTS = {name: pipeline_part(name) for name in CONFIG.generators}
 PIPELINE_FILES = {name: pipeline_files(name) for name in CONFIG.generators}
 GENERATION_CODE = {
     name: code_digest("generate_images", *CONFIG.generation_modules(name))
@@ -140,14 +139,14 @@ rule generate_images:
     params:
         generator=lambda w: GENERATOR_OPTIONS[CONFIG.sources[w.synthetic][0]],
         shards=lambda w: CONFIG.shards_of(w.synthetic)[w.split],
-        part=lambda w: PIPELINE_PARTS[CONFIG.sources[w.synthetic][0]],
+        pipeline=lambda w, input: pipeline_in(input.pipeline, CONFIG.sources[w.synthetic][0]),
         realism=lambda w, input: f"--realism {input.realism}" if input.realism else "",
         scorer=lambda w, input: f"--scorer-models {input.scorer}" if input.scorer else "",
         threads=generator_threads,
         code=lambda w: GENERATION_CODE[CONFIG.sources[w.synthetic][0]],
     shell:
         "python $SYNTHGAP_SCRIPTS/generate_images.py --prompts {input.prompts}"
-        " --pipeline {input.pipeline}{params.part} --generator {params.generator:q} {params.realism} {params.scorer}"
+        " --pipeline {params.pipeline} --generator {params.generator:q} {params.realism} {params.scorer}"
         " --shard {wildcards.shard} --shards {params.shards}"
         " --threads {params.threads} --gpus {resources.gpu} --max-failed {resources.max_failed} --scratch $SYNTHGAP_SCRATCH/"
         "generate_images/{wildcards.synthetic}/{wildcards.split}/{wildcards.shard}"

@@ -91,9 +91,15 @@ def features_of(manifest: Manifest, files: list[list[Path]], path: Path) -> Valu
         for label, paths in enumerate(files):
             start, end = np.searchsorted(labels, [label, label + 1]).tolist()
             with Features(paths, folder=path.parent) as features:
-                if first is not None:
-                    require_same_encoder(first, features)
                 first = first or features
+                require_same_encoder(first, features)
+                kinds = [(one.width, one.values.dtype) for one in (first, features)]
+                if kinds[0] != kinds[1]:
+                    (width, dtype), (other, others) = kinds
+                    raise UserError(
+                        f"{paths[0]}: features of {other} numbers in {others}, and of "
+                        f"{manifest.classes[0]} of {width} in {dtype}; encode both with one encoder"
+                    )
                 places = {key: place for place, key in enumerate(features.keys)}
                 for begin in range(start, end, ROWS):
                     some = keys.slice(begin, min(ROWS, end - begin)).to_pylist()

@@ -160,11 +160,12 @@ def _answer(rows: Sequence[Row]) -> tuple[str, list[str]]:
     if not told:
         return "Nothing was compared but sources with themselves.", lines
     # Of more than two sources, accuracy above chance says that some were told, and not each.
-    total = "the comparison" if len(told) == 1 else f"{sum(told)} of {len(told)} comparisons"
+    better = "sources were told apart better than by chance"
     if all(told):
-        return f"Yes: in {total}, sources were told apart better than by chance.", lines
+        where = "the comparison" if len(told) == 1 else f"all {len(told)} comparisons"
+        return f"Yes: in {where}, {better}.", lines
     if any(told):
-        return f"In part: in {total}, sources were told apart better than by chance.", lines
+        return f"In part: in {sum(told)} of {len(told)} comparisons, {better}.", lines
     return "No: nothing was told apart beyond chance.", lines
 
 
