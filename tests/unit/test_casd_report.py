@@ -9,7 +9,7 @@ from synthgap.errors import UserError
 from synthgap.figures import casd_by_size, casd_classes
 from synthgap.figures.casd import FRECHET, Model, designs, numbers, shares
 from synthgap.figures.style import svg
-from synthgap.metrics.table import to_table
+from synthgap.metrics.table import Row, to_table
 from synthgap.report.casd import casd, cases_of, principles_of
 from synthgap.report.render import render
 
@@ -67,8 +67,8 @@ def test_tables_are_in_the_order_of_arms_with_the_studys_own_distribution():
     assert section is not None
     assert [table.name for table in section.tables] == ["sizes", "mismatch"]
     sizes, mismatch = section.tables
-    assert [(line.model.arm, line.model.images) for line in sizes.lines[:4]] == [
-        ("dm", 100), ("dm", 400), ("sda", 100), ("sda", 100),
+    assert [(line.arm, line.images) for line in sizes.lines[:4]] == [
+        ("dm", "100"), ("dm", "400"), ("sda", "100"), ("sda", "100"),
     ]  # fmt: skip
     assert [title for title, _ in sizes.columns] == [
         "Fréchet distance ↓", "Recall ↑", "Copies, by SSIM ↓",
@@ -76,10 +76,25 @@ def test_tables_are_in_the_order_of_arms_with_the_studys_own_distribution():
     first = sizes.lines[0].cells[0]
     assert (first.value, first.limits) == ("10.00", "9.50 to 10.50")
     assert sizes.lines[0].verdict is None
-    assert {line.verdict for line in sizes.lines if line.model.arm == "casd"} == {"better"}
+    assert {line.verdict for line in sizes.lines if line.arm == "casd"} == {"better"}
     assert mismatch.columns[-1][0] == "Of other classes than the real ones ↓"
-    assert "classes 0 to 1, synthetic ones of 1 to 2" in mismatch.note
+    assert mismatch.note == "Real images of the classes 0 to 1. Synthetic ones of 1 to 2."
     assert casd([]) is None
+
+
+def test_real_test_images_are_the_first_line_where_they_were_measured():
+    settings = {"distribution": "inception-c0to1", "split": "train"}
+    every = {"study": "transfer", "train_source": "real", "test_source": "real", "n": 90}
+    real = [
+        Row(metric="fid_n90", value=0.4, ci_low=0.1, ci_high=0.7, settings=settings, **every),
+        Row(metric="density_k5_euclidean", value=1.0, settings=settings, **every),
+        Row(metric="recall_k5_euclidean", value=0.9, settings={"distribution": "other"}, **every),
+    ]
+    sizes, mismatch = casd(study() + real).tables
+    assert sizes.lines[0].arm == "dm"
+    first = mismatch.lines[0]
+    assert (first.title, first.images, first.verdict) == ("real test images", "", None)
+    assert [cell and cell.value for cell in first.cells] == ["0.40", None, None, None]
 
 
 def test_several_trainings_are_one_model_with_an_interval_over_them():

@@ -279,7 +279,10 @@ def test_only_images_that_were_learnt_from_are_searched(monkeypatch, shards, tmp
     run(monkeypatch, real, generated, *words, "--output", output, "--nearest", nearest)
     [measure], _ = read_measures(output)
     assert measure.settings["training_images"] == 2
-    assert set(pq.read_table(nearest)["nearest_ssim_key"].to_pylist()) <= {"real-0-004", "real-1-001"}
+    assert set(pq.read_table(nearest)["nearest_ssim_key"].to_pylist()) <= {
+        "real-0-004",
+        "real-1-001",
+    }
     columns["key"][1] = "0-real-9-999"
     pq.write_table(pa.table(columns), chosen)
     with pytest.raises(UserError, match="1 chosen images are not there, real-9-999 say"):

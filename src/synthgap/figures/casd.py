@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthgap.figures.arms import Number
+from synthgap.figures.data import REAL
 from synthgap.metrics.table import Row
 
 ARMS = {"dm": "DM", "sda": "SDA", "casd": "CASD"}
@@ -71,6 +72,23 @@ def numbers(rows: Iterable[Row], design: str) -> dict[Model, dict[str, Number]]:
         model: {name: Number(tuple(of)) for name, of in found[model].items()}
         for model in sorted(found, key=_order)
     }
+
+
+def control(rows: Iterable[Row], design: str) -> dict[str, Number]:
+    """Return how real test images lie among the real images that a design is compared with.
+
+    Only what does not depend on which images a model learnt from.
+    """
+    rows = list(rows)
+    own = {_about(r)["distribution"] for r in of_study(rows) if design in _about(r)["designs"]}
+    found: dict[str, Number] = {}
+    for row in rows:
+        if row.test_source == REAL and row.settings.get("distribution") in own:
+            shared = _SHARED.match(row.metric)
+            name = FRECHET if _FRECHET.match(row.metric) else shared.group(1) if shared else None
+            if name:
+                found[name] = Number((row,))
+    return found
 
 
 def shares(rows: Iterable[Row], design: str) -> dict[Model, dict[str, Number]]:

@@ -19,6 +19,7 @@ from synthgap.figures.casd import (
     OTHER_CLASSES,
     RECALL,
     Model,
+    control,
     designs,
     numbers,
 )
@@ -52,9 +53,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A model: its numbers, None where there is none, and how it compares with DM."""
+    """A model, or the control: its numbers (None: none), and how it compares with DM."""
 
-    model: Model
+    title: str
+    arm: str
+    """of a model"""
+    images: str
+    synthetic: str
     cells: list[Cell | None]
     verdict: Verdict | None
     difference: str
@@ -121,7 +126,7 @@ def casd(rows: Sequence[Row]) -> Section | None:
         found = numbers(rows, design)
         here = {case.model: case for case in cases_of(design, found)}
         cases += here.values()
-        tables.append(_table(design, found, here))
+        tables.append(_table(design, found, here, control(rows, design)))
     if not tables:
         return None
     principles = [one for arm in ("casd", "sda") for one in principles_of(arm, cases)]
@@ -230,21 +235,31 @@ def _headline(principles: Sequence[Principle]) -> str:
 
 
 def _table(
-    design: str, found: Mapping[Model, Mapping[str, Number]], cases: Mapping[Model, Case]
+    design: str,
+    found: Mapping[Model, Mapping[str, Number]],
+    cases: Mapping[Model, Case],
+    real: Mapping[str, Number],
 ) -> Table:
     names = [name for name in COLUMNS if any(name in own for own in found.values())]
     columns = []
     for name in names:
         metrics = {own[name].rows[0].metric for own in found.values() if name in own}
         columns.append((COLUMNS[name][0], ", ".join(sorted(metrics)).replace("_", " ")))
+
+    def cells_of(own: Mapping[str, Number]) -> list[Cell | None]:
+        return [_cell(name, own[name].interval) if name in own else None for name in names]
+
     lines = []
+    if real:
+        lines.append(Line("real test images", "", "", "", cells_of(real), None, ""))
     for model, own in found.items():
         case = cases.get(model)
-        cells = [_cell(name, own[name].interval) if name in own else None for name in names]
         told = (
             "" if case is None else f"{_number(case.frechet.value, 2)} ({_limits(case.frechet, 2)})"
         )
-        lines.append(Line(model, cells, case.verdict if case else None, told))
+        sizes = (f"{model.images:,}", f"{model.synthetic:,}")
+        compared = case.verdict if case else None
+        lines.append(Line(model.title, model.arm, *sizes, cells_of(own), compared, told))
     return Table(design, _note(found), columns, lines)
 
 
@@ -253,11 +268,9 @@ def _note(found: Mapping[Model, Mapping[str, Number]]) -> str:
     model = next(iter(found))
     told = []
     if model.classes is not None:
-        others = {one.synthetic_classes for one in found if one.source}
-        kinds = " or ".join("all" if one is None else _range(one) for one in others)
-        told.append(
-            f"Real images of the classes {_range(model.classes)}, synthetic ones of {kinds}."
-        )
+        told.append(f"Real images of the classes {_range(model.classes)}.")
+        if others := {one.synthetic_classes for one in found if one.synthetic_classes}:
+            told.append(f"Synthetic ones of {' or '.join(map(_range, sorted(others)))}.")
     trainings = {len(number.rows) for own in found.values() for number in own.values()}
     if max(trainings) > 1:
         told.append(f"Means over {max(trainings)} trainings.")

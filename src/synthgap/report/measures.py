@@ -57,6 +57,8 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 def _title(row: Row) -> str | None:
     if row.study == "text-to-image" and "benchmark" not in row.settings:
         return None  # the page has a table of its own for these
+    if row.settings.get("casd"):
+        return None  # and for the models of study D
     if row.settings.get("training") or row.settings.get("on_curve"):
         return None  # of study B's further trainings and models before their end
     if row.study == "transfer" and "distribution" in row.settings:
