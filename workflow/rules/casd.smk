@@ -1,40 +1,6 @@
 # Diffusion models that learn from real and synthetic images (`edm_models`), and study D of them.
 
 
-CASD = CONFIG.studies.casd
-# Sources that are models of the study; the others that their synthetic images come from.
-CASD_MODELS = CONFIG.casd_models
-CASD_SOURCES = list(dict.fromkeys(one.source for one in CASD_MODELS.values() if one.source))
-THRESHOLDS = CASD.memorised.model_dump(exclude_none=True) if CASD else {}
-
-
-def edm_threads(w):
-    return CONFIG.edm_models[w.edm].threads
-
-
-def edm_classifier():
-    name = CASD.classifier
-    path = CLASSIFIER.format(dataset="real", view="rgb", classifier=name, seed=0)
-    return f"{path}.safetensors"
-
-
-def casd_measures():
-    """What is measured of the study's models besides what is of all sources."""
-    if not CASD:
-        return []
-    copies = [f"{RESULTS}/memorised/{source}.json" for source in ["real", *CASD_MODELS]]
-    shown = ["real", *CASD_SOURCES, *CASD_MODELS]
-    shares = [f"{RESULTS}/class_shares/{source}.json" for source in shown]
-    return [*(copies if THRESHOLDS else []), *(shares if CASD.classifier else [])]
-
-
-def casd_sheets():
-    """The sheets of the page: what the models make, and the nearest training images."""
-    if not CASD:
-        return []
-    return ["models", *(["nearest"] if CONFIG.replication else [])]
-
-
 rule choose_images:
     input:
         real=manifest("real", "train"),
@@ -113,7 +79,7 @@ rule measure_memorised:
 
 rule count_classes:
     input:
-        model=edm_classifier() if CASD and CASD.classifier else [],
+        model=counting_classifier(),
         # Of real images those that the classifier did not learn from.
         images=lambda w: manifest(w.source, "test" if w.source == "real" else "train"),
     output:
@@ -124,16 +90,14 @@ rule count_classes:
         f"{RESULTS}/benchmarks/count_classes/{{source}}.tsv"
     conda:
         ENVIRONMENT
-    threads: CONFIG.classifiers[CASD.classifier].threads if CASD and CASD.classifier else 1
+    threads: COUNTING_THREADS
     resources:
         **needs(mem_mb=6000, minutes=120, gpu=1),
     params:
         wanted=lambda w: (
             list(CASD_MODELS[w.source].classes or []) if w.source in CASD_MODELS else []
         ),
-        threads=lambda w: (
-            CONFIG.classifiers[CASD.classifier].threads if CASD and CASD.classifier else 1
-        ),
+        threads=COUNTING_THREADS,
         about=lambda w: as_json(about.images(CONFIG, "casd", w.source)),
         code=code_digest("count_classes"),
     shell:

@@ -76,6 +76,10 @@ def across_nodes():
     }
 
 
+def edm_threads(w):
+    return CONFIG.edm_models[w.edm].threads
+
+
 def autoencoder_threads(w):
     return CONFIG.autoencoders[w.autoencoder].threads
 

@@ -1,6 +1,6 @@
-from synthgap.config.casd import subset_name
+# What is measured of images without training classifiers on them: by which weights, from which files.
 
-# What is measured of images without training on them: by which weights, from which files.
+from synthgap.config.casd import subset_name
 
 BENCHMARKS = CONFIG.compositional.benchmarks if CONFIG.compositional else {}
 BENCHMARK_ENVIRONMENTS = {
@@ -8,6 +8,12 @@ BENCHMARK_ENVIRONMENTS = {
     "dpg-bench": f"{workflow.basedir}/envs/dpg-bench.yaml",
 }
 COMPOSITIONAL = f"{RESULTS}/compositional/{{benchmark}}/{{generator}}"
+CASD = CONFIG.studies.casd
+# Sources that are models of the study; the others that their synthetic images come from.
+CASD_MODELS = CONFIG.casd_models
+CASD_SOURCES = list(dict.fromkeys(one.source for one in CASD_MODELS.values() if one.source))
+THRESHOLDS = CASD.memorised.model_dump(exclude_none=True) if CASD else {}
+COUNTING_THREADS = CONFIG.classifiers[CASD.classifier].threads if CASD and CASD.classifier else 1
 
 
 def encoder_model(name):
@@ -197,3 +203,28 @@ def few(w):
 
 def about_benchmark(w):
     return as_json(about.benchmark(CONFIG, w.generator, w.benchmark))
+
+
+def counting_classifier():
+    """The classifier of real images that says of which classes generated ones are."""
+    if not (CASD and CASD.classifier):
+        return []
+    path = CLASSIFIER.format(dataset="real", view="rgb", classifier=CASD.classifier, seed=0)
+    return f"{path}.safetensors"
+
+
+def casd_measures():
+    """What is measured of the study's models besides what is of all sources."""
+    if not CASD:
+        return []
+    copies = [f"{RESULTS}/memorised/{source}.json" for source in ["real", *CASD_MODELS]]
+    shown = ["real", *CASD_SOURCES, *CASD_MODELS]
+    shares = [f"{RESULTS}/class_shares/{source}.json" for source in shown]
+    return [*(copies if THRESHOLDS else []), *(shares if CASD.classifier else [])]
+
+
+def casd_sheets():
+    """The sheets of the page: what the models make, and the nearest training images."""
+    if not CASD:
+        return []
+    return ["models", *(["nearest"] if CONFIG.replication else [])]
