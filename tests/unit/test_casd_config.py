@@ -143,8 +143,13 @@ def test_each_seed_is_a_training():
             {"multipliers": [1, 1, 1, 1, 1, 1]},
             "edm_models.pretrained.network.multipliers: 6 levels halve images of 16 pixels",
         ),
-        (["edm_models", "pretrained", "classes"], [3, 10], "there is no class 10; the last is 9"),
-        (["edm_models", "pretrained", "classes"], [3, 3], "classes: a class comes twice"),
+        (["edm_models", "small", "classes"], [3, 10], "there is no class 10; the last is 9"),
+        (["edm_models", "small", "classes"], [3, 3], "classes: a class comes twice"),
+        (
+            ["edm_models", "pretrained", "classes"],
+            [3],
+            "class_label: images of all classes are made",
+        ),
         (["edm_models", "pretrained", "source_label"], True, "there are real images alone"),
         (
             ["edm_models", "pretrained", "synthetic"],

@@ -34,7 +34,9 @@ def changed(**numbers: float) -> torch.Tensor:
 
 def test_images_that_nothing_is_done_to_stay_as_they_are():
     images = torch.rand(40, 3, 8, 8)
-    found, labels = augment(images, 0.1, torch.Generator().manual_seed(0))
+    before, labels = images.clone(), draw(40, 0.1, torch.Generator().manual_seed(0))
+    found = augment(images, labels)
+    assert torch.equal(images, before)
     untouched = ~labels.any(1)
     assert 5 < untouched.sum() < 25
     assert torch.equal(found[untouched], images[untouched])

@@ -23,29 +23,28 @@ LABELS = 9
 SCALE, STRETCH, SHIFT = 0.2, 0.2, 0.125
 
 
-def augment(images: Tensor, probability: float, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Return changed images and what was done to them.
+def augment(images: Tensor, labels: Tensor) -> Tensor:
+    """Return changed images; those that nothing is done to stay as they are.
 
     Args:
         images: (n, channels, side, side) floats.
-        probability: of each kind of change; that of being mirrored is one half, always.
-        rng: on the CPU, decides all of it.
-
-    Returns:
-        Images of the same shape, those that nothing was done to as they were, and (n, 9) float32.
+        labels: (n, 9) of `draw`, on the images' device.
     """
-    labels = draw(len(images), probability, rng)
     images = torch.where(_asked(labels[:, 0]), images.flip(3), images)
     images = torch.where(_asked(labels[:, 1]), images.flip(2), images)
     moved = labels[:, 2:].abs().amax(1) > 0
     if moved.any():
-        images = images.clone()
         images[moved] = warp(images[moved], inverse(labels[moved]))
-    return images, labels
+    return images
 
 
 def draw(count: int, probability: float, rng: Generator) -> Tensor:
-    """Return what is to be done to images, (count, 9) float32."""
+    """Return what is to be done to images, (count, 9) float32.
+
+    Args:
+        probability: of each kind of change; that of being mirrored left to right is one half.
+        rng: on the CPU, decides all of it.
+    """
     done = torch.rand(5, count, generator=rng) < probability  # but for mirrors left to right
     mirrored = torch.randint(2, (2, count), generator=rng).float()
     normal = torch.randn(4, count, generator=rng)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from synthgap.data.decoded import Images
-from synthgap.diffusion.edm.augmentation import LABELS, augment
+from synthgap.diffusion.edm.augmentation import LABELS, draw
 from synthgap.diffusion.edm.preconditioning import Preconditioning
 from synthgap.diffusion.epochs import Epochs
 from synthgap.errors import UserError
@@ -39,12 +39,12 @@ class Labelled:
 class Batch(NamedTuple):
     """A batch on one device, b images."""
 
-    clean: Tensor  # (b, 3, side, side) in -1..1, augmented
+    clean: Tensor  # (b, 3, side, side) in -1..1, yet to be augmented
     noise: Tensor  # of the same shape, of deviation 1
     sigma: Tensor  # (b,)
     source: Tensor  # (b,) labels
     label: Tensor  # (b,) class indices
-    augmented: Tensor  # (b, 9), see `augmentation`
+    augmented: Tensor  # (b, 9), what is to be done to it, see `augmentation`
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return a batch of changed tensors."""
@@ -86,7 +86,7 @@ class Batches:
         clean = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         told = torch.zeros(self.size, LABELS)
         if self.augmentation:
-            clean, told = augment(clean, self.augmentation, rng)
+            told = draw(self.size, self.augmentation, rng)
         return Batch(
             clean.contiguous(),
             torch.randn(clean.shape, generator=rng),

@@ -12,6 +12,7 @@ from torch import Tensor
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.diffusion.denoising import Logged, MovingAverage
+from synthgap.diffusion.edm.augmentation import augment
 from synthgap.diffusion.edm.batches import Batch, Batches
 from synthgap.diffusion.edm.network import EDMUNet
 from synthgap.errors import UserError
@@ -162,7 +163,9 @@ class _Training:
                 found: Tensor = self.network(noisy, noise, part.source, part.label, part.augmented)
             return found.float()
 
-        return self.source.preconditioning.loss(network, part.clean, part.noise, part.sigma)
+        # Here and not while reading: a GPU does it in no time.
+        clean = augment(part.clean, part.augmented) if self.source.augmentation else part.clean
+        return self.source.preconditioning.loss(network, clean, part.noise, part.sigma)
 
     @contextlib.contextmanager
     def _dropout(self) -> Iterator[None]:
