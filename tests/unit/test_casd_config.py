@@ -136,12 +136,12 @@ def test_each_seed_is_a_training():
         (
             ["edm_models", "pretrained", "network"],
             {"attention": [4]},
-            "edm_models.pretrained.network.attention: no level has a side of 4; levels have 16, 8",
+            "edm_models.pretrained.network.attention: no level has a side of 4; levels have 12, 6",
         ),
         (
             ["edm_models", "pretrained", "network"],
             {"multipliers": [1, 1, 1, 1, 1, 1]},
-            "edm_models.pretrained.network.multipliers: 6 levels halve images of 16 pixels",
+            "edm_models.pretrained.network.multipliers: 6 levels halve images of 12 pixels",
         ),
         (["edm_models", "small", "classes"], [3, 10], "there is no class 10; the last is 9"),
         (["edm_models", "small", "classes"], [3, 3], "classes: a class comes twice"),
@@ -162,7 +162,7 @@ def test_each_seed_is_a_training():
             2.0,
             "guidance_scale: models of `edm_models` have none; leave it out",
         ),
-        (["generators", "pretrained", "image_size"], 32, "makes images of 16 pixels"),
+        (["generators", "pretrained", "image_size"], 32, "makes images of 12 pixels"),
     ],
 )
 def test_what_does_not_fit_is_named(keys, value, said):
