@@ -15,6 +15,7 @@ from synthgap.config.checks import check
 from synthgap.config.classifiers import Classifier
 from synthgap.config.companions import (
     Companion,
+    add,
     companions,
     further_generators,
     further_trainings,
@@ -397,9 +398,9 @@ class Config(Section):
         check_study(self)
         # As good as written down: what follows knows no difference.
         written = dict(self.generators)
-        self.generators.update(further_generators(self.companions, written))
+        add("generators", self.generators, further_generators(self.companions, written))
         further = further_trainings(self.companions, written, self.trained_models)
-        self.trained_models.update(further)
+        add("trained_models", self.trained_models, further)
         check(self)
         return self
 
