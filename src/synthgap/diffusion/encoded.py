@@ -106,12 +106,13 @@ class Latents(_Shards):
     """The latents of all images of a source, scaled as a denoiser is to see them.
 
     Args:
-        scale, shift: the autoencoder's `scaling_factor` and `shift_factor`.
+        scale: the autoencoder's `scaling_factor`. Its `shift_factor`, where it has one, is left
+            out, as `PixArtAlphaPipeline` knows of none when it decodes.
     """
 
-    def __init__(self, paths: Sequence[Path], scale: float = 1.0, shift: float = 0.0) -> None:
+    def __init__(self, paths: Sequence[Path], scale: float = 1.0) -> None:
         super().__init__(paths, {"mean", "std"})
-        self.scale, self.shift = scale, shift
+        self.scale = scale
         self._mean = [file.get_slice("mean") for file in self._files]
         self._std = [file.get_slice("std") for file in self._files]
         self.shape = tuple(self._mean[0].get_shape()[1:])
@@ -122,7 +123,7 @@ class Latents(_Shards):
         latents: Tensor = self._mean[file][at].float()
         if noise is not None:
             latents = latents + self._std[file][at].float() * noise
-        return (latents - self.shift) * self.scale
+        return latents * self.scale
 
 
 class Texts(_Shards):
