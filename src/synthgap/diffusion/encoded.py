@@ -134,20 +134,20 @@ class Texts(_Shards):
         self._starts = [file.get_tensor("starts").tolist() for file in self._files]
         self._tokens = [file.get_slice("tokens") for file in self._files]
         self.text_of = [file.get_tensor("text_of").tolist() for file in self._files]
-        self.empty: Tensor = self._files[0].get_tensor("empty").float()
+        self.empty: Tensor = self._files[0].get_tensor("empty")
 
     def has(self) -> NDArray[np.bool_]:
         """Return which rows have a text, (n,)."""
         return np.concatenate([np.asarray(numbers) >= 0 for numbers in self.text_of])
 
     def read(self, row: int) -> Tensor:
-        """Return the embeddings (words, width) of a row's text, float32."""
+        """Return the embeddings (words, width) of a row's text, of the type they are stored in."""
         file, at = self.place(row)
         text = self.text_of[file][at]
         if text < 0:
             raise ValueError(f"{self.keys_of[file][at]} has no text in {self.paths[file]}")
         start, end = self._starts[file][text : text + 2]
-        tokens: Tensor = self._tokens[file][start:end].float()
+        tokens: Tensor = self._tokens[file][start:end]
         return tokens
 
 

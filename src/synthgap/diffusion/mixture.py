@@ -68,7 +68,7 @@ class Batch(NamedTuple):
     clean: Tensor  # (b, channels, height, width)
     noise: Tensor  # of the same shape
     timesteps: Tensor  # (b,)
-    text: Tensor  # (b, w, width)
+    text: Tensor  # (b, w, width), of the type that it is stored in
     mask: Tensor  # (b, w), True where there is a word
     chance: Tensor  # (b,), from 0 to 1, see `Place`
     crop: Tensor | None  # (b, 4) top, left, height and width as shares of the image
@@ -184,11 +184,12 @@ class Mixture:
         return rows.tolist()
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        if self._last_order[0] != epoch:
+        known, order = self._last_order  # at once, as several threads ask
+        if known != epoch:
             rng = Generator().manual_seed(derive_seed(self.seed, "order", epoch))
             order = self.rows[torch.randperm(len(self.rows), generator=rng).numpy()]
             self._last_order = (epoch, order)
-        return self._last_order[1]
+        return order
 
     def _crop(self, numbers: Sequence[int]) -> tuple[int, int, int, int]:
         """Return a crop in whole patches, its sides and then its place drawn evenly."""
