@@ -17,6 +17,7 @@ from synthgap.config.checks import check
 from synthgap.config.classifiers import Classifier
 from synthgap.config.companions import (
     Companion,
+    add,
     companions,
     further_generators,
     further_trainings,
@@ -408,9 +409,9 @@ class Config(Section):
         check_casd(self)
         # As good as written down: what follows knows no difference.
         written = dict(self.generators)
-        self.generators.update(further_generators(self.companions, written))
+        add("generators", self.generators, further_generators(self.companions, written))
         further = further_trainings(self.companions, written, self.trained_models)
-        self.trained_models.update(further)
+        add("trained_models", self.trained_models, further)
         self._write_out_casd()
         check_edm(self)
         check(self)
