@@ -153,7 +153,7 @@ def test_only_splits_that_something_is_made_of_are_generated():
             changed("trained_models", "ta", to={"processes": 3, "batch_size": 6, "nodes": 2}),
             "3 processes cannot be spread evenly over 2 nodes",
         ),
-        (changed("studies", to={}), "name `transfer`, `distinguish` or `text_to_image`"),
+        (changed("studies", to={}), "name one of `transfer`, `distinguish`, `text_to_image`"),
     ],
 )
 def test_mistakes_are_told_in_a_line(raw, told):
