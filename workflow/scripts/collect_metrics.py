@@ -145,8 +145,8 @@ def recognition(asked: dict[str, Any], runs: Runs, sources: dict[str, Any], seed
     run_ = Run(REAL, "rgb", asked["classifier"])
     seeds = {s: runs[run_][s] for s in asked["seeds"]}
     found: list[Row] = []
-    for source in asked["sources"]:
-        where, about = place("text-to-image", run_, REAL, source), sources[source]
+    for source in [REAL, *asked["sources"]]:  # real images tell how far it can be trusted
+        where, about = place("text-to-image", run_, REAL, source), sources.get(source, {})
         found += accuracy(of_seeds(seeds, source), where, about, seed)
         found.append(recognised(seeds, source, where, about, seed))
     return found
