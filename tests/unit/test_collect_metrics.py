@@ -115,6 +115,22 @@ def test_real_images_tell_how_far_a_recogniser_can_be_trusted(runs):
     assert found["class_probability", "gen"].settings == SOURCES["gen"] | {"seeds": 2}
 
 
+def test_further_trainings_of_study_b_are_no_sources_of_study_a(tmp_path):
+    tests = {"real": 70, "gen": 70, "gen~1": 70, "gen@50": 70}
+    paths = [write(tmp_path, Run("real", "rgb", "net"), seed, 0.8, tests) for seed in (0, 1)]
+    runs = read_runs(paths)
+    further = {
+        "gen~1": SOURCES["gen"] | {"training": 1, "on_curve": False},
+        "gen@50": SOURCES["gen"] | {"training": 0, "on_curve": True},
+    }
+    rows, classes = transfer("rgb", PROBE, runs, SOURCES | further, 0)
+    assert {row.test_source for row in rows} == {"real", "gen"}
+    assert {row["test_source"] for row in classes} == {"real", "gen"}
+    asked = {"classifier": "net", "seeds": [0, 1], "sources": ["gen", "gen~1", "gen@50"]}
+    rows = recognition(asked, runs, SOURCES | further, 0)
+    assert {row.test_source for row in rows} == set(tests)
+
+
 def test_top5_counts_the_class_among_five_guesses(runs):
     predictions = runs[Run("gen", "rgb", "net")][0].of("real").to_pylist()
     by_hand = np.mean([row["class_index"] in row["top_classes"] for row in predictions])
