@@ -14,6 +14,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/targets.smk"
 include: "workflow/rules/machine.smk"
 include: "workflow/rules/measures.smk"
 include: "workflow/rules/real.smk"

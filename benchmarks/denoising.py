@@ -106,6 +106,7 @@ def main() -> None:
         )
         drawn = [mixture.batch(mixture.places(step)) for step in range(8)]
         batches = [batch.each(lambda part: part.to(args.device)) for batch in drawn]
+        batches = [batch._replace(text=batch.text.float()) for batch in batches]
         recipe = Recipe(steps=args.steps, precision=precision, compile=args.compile, log_every=20)
 
         def ours(round_: int) -> None:

@@ -12,9 +12,16 @@ TEXT_WIDTH, CHANNELS, SIDE = 16, 4, 8
 
 
 def made_up(
-    folder: Path, counts: tuple[int, ...] = (5, 3), kinds: int = 1, seed: int = 0
+    folder: Path,
+    counts: tuple[int, ...] = (5, 3),
+    kinds: int = 1,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
 ) -> Source:
-    """Images in shards, each with a text of its own length; every fourth has none of kind 0."""
+    """Images in shards, each with a text of its own length; every fourth has none of kind 0.
+
+    Texts are of numbers that bfloat16 holds, whatever they are stored in.
+    """
     rng = torch.Generator().manual_seed(seed)
     latents, texts = [], [[] for _ in range(kinds)]
     for shard, count in enumerate(counts):
@@ -28,7 +35,8 @@ def made_up(
             text_of = np.full(count, -1)
             text_of[known] = np.arange(len(known))
             words = [torch.randn(2 + i % 3, TEXT_WIDTH, generator=rng) for i in known]
+            words = [text.bfloat16().to(dtype) for text in words]
             texts[kind].append(folder / f"texts-{kind}-{shard}.safetensors")
-            empty = torch.full((1, TEXT_WIDTH), 9.0)
+            empty = torch.full((1, TEXT_WIDTH), 9.0, dtype=dtype)
             write_texts(texts[kind][-1], keys, text_of, words, list(map(len, words)), empty)
     return Source(Latents(latents), [Texts(paths) for paths in texts])

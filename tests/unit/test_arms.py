@@ -139,12 +139,30 @@ def test_the_section_tells_better_from_worse_and_from_neither():
     ]  # fmt: skip
 
 
+def test_a_difference_without_an_interval_is_neither_better_nor_worse():
+    rows = [
+        dataclasses.replace(r, ci_low=None, ci_high=None) if r.metric == "fid_n400" else r
+        for r in table(1)
+        if not r.settings.get("on_curve")
+    ]
+    found = text_to_image(rows)
+    aio = found.findings[0]
+    assert "without an interval in FID (+" in aio
+    assert aio.count("FID") == 1
+    assert found.headline.startswith("Of 2 differences"), "those of recall"
+    [recall, fid] = next(line for line in found.lines if line.arm.name == "aio").cells
+    assert (recall.verdict, fid.verdict) == ("worse", None)
+    page = render(to_table(rows), {}, [], CONTEXT)
+    assert fid.difference in page
+
+
 def test_the_page_of_this_study_alone():
     found = table()
     figures = {"text_to_image": "<svg/>", "text_to_image_by_step": "<svg/>"}
     page = render(to_table(found), figures, [], CONTEXT)
     assert "What do captions and augmentation make of text-to-image models?" in page
-    assert "Each was trained\n3 times" in page
+    assert "Each of them was trained\n3 times" in page
+    assert "Before the end, by intervals of the images of one training." in page
     assert 'id="figure-text_to_image_by_step"' in page
     once = render(to_table(table(1)), {}, [], CONTEXT)
     assert "say nothing of what another training" in once

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from collect_metrics import accuracy, of_seeds, on_axis, transfer
+from collect_metrics import accuracy, of_seeds, on_axis, recognition, transfer
 from synthgap.classifiers.answers import SCHEMA
 from synthgap.errors import UserError
 from synthgap.metrics.predictions import Predictions, Run, class_rows, confusion, read_runs
@@ -101,6 +101,34 @@ def test_how_surely_the_class_asked_for_is_seen(runs):
     assert found.ci_low < found.value < found.ci_high
     others, _ = transfer("texture", PROBE, runs, SOURCES, 0)
     assert "class_probability" not in {row.metric for row in others}
+
+
+def test_real_images_tell_how_far_a_recogniser_can_be_trusted(runs):
+    asked = {"classifier": "net", "seeds": PROBE["seeds"], "sources": ["gen"]}
+    rows = recognition(asked, runs, SOURCES, 0)
+    found = {(r.metric, r.test_source): r for r in rows if r.seed is None}
+    for test in ("real", "gen"):
+        accuracy = found["top1_accuracy", test]
+        assert accuracy.value == pytest.approx(expected(runs, "real", test).mean())
+        assert (accuracy.study, accuracy.train_source) == ("text-to-image", "real")
+    assert "generator" not in found["top1_accuracy", "real"].settings
+    assert found["class_probability", "gen"].settings == SOURCES["gen"] | {"seeds": 2}
+
+
+def test_further_trainings_of_study_b_are_no_sources_of_study_a(tmp_path):
+    tests = {"real": 70, "gen": 70, "gen~1": 70, "gen@50": 70}
+    paths = [write(tmp_path, Run("real", "rgb", "net"), seed, 0.8, tests) for seed in (0, 1)]
+    runs = read_runs(paths)
+    further = {
+        "gen~1": SOURCES["gen"] | {"training": 1, "on_curve": False},
+        "gen@50": SOURCES["gen"] | {"training": 0, "on_curve": True},
+    }
+    rows, classes = transfer("rgb", PROBE, runs, SOURCES | further, 0)
+    assert {row.test_source for row in rows} == {"real", "gen"}
+    assert {row["test_source"] for row in classes} == {"real", "gen"}
+    asked = {"classifier": "net", "seeds": [0, 1], "sources": ["gen", "gen~1", "gen@50"]}
+    rows = recognition(asked, runs, SOURCES | further, 0)
+    assert {row.test_source for row in rows} == set(tests)
 
 
 def test_top5_counts_the_class_among_five_guesses(runs):

@@ -38,7 +38,8 @@ BASE = {
         "prompts": ["caption"],
         "samples_per_class": {"train": 4, "val": 1, "test": 2},
     },
-    "studies": {"text_to_image": {"generators": ["ta", "mix", "sd"]}},
+    "classifiers": {"net": {"architecture": {"family": "timm", "name": "resnet18"}}},
+    "studies": {"text_to_image": {"generators": ["ta", "mix", "sd"], "classifier": "net"}},
 }
 
 
@@ -70,6 +71,13 @@ def test_further_trainings_are_models_of_their_own():
     assert told["augmentation"] == "CutMix half, p 0.5 above 400"
 
 
+def test_a_whole_config_can_be_read_again():
+    config = parse(study(trainings=2, curve={"steps": [20]}))
+    again = parse(config.model_dump(mode="json", exclude_unset=True))
+    assert again.companions == config.companions
+    assert set(again.trained_models) == {"ta", "mix", "ta~1", "mix~1"}
+
+
 def test_a_curve_keeps_models_before_their_end():
     config = parse(study(curve={"steps": [20, 40], "generators": ["ta"]}))
     assert set(config.companions) == {"ta@20", "ta@40"}
@@ -87,14 +95,12 @@ def test_only_splits_that_something_is_made_of_are_generated():
     assert config.splits_of("real") == ["train", "val", "test"]
     both = parse(
         changed(
-            "classifiers",
-            to={"net": {"architecture": {"family": "timm", "name": "resnet18"}}},
-            base=changed(
-                "studies", "transfer", to={"probes": {"rgb": {"view": "rgb", "classifier": "net"}}},
-                base=study(trainings=2),
-            ),
+            "studies",
+            "transfer",
+            to={"probes": {"rgb": {"view": "rgb", "classifier": "net"}}},
+            base=study(trainings=2),
         )
-    )  # fmt: skip
+    )
     assert both.splits_of("ta-caption") == ["train", "val", "test"]
     assert both.splits_of("ta~1-caption") == ["test"]
 
@@ -104,10 +110,34 @@ def test_only_splits_that_something_is_made_of_are_generated():
     [
         (study(generators=["tb"]), "studies.text_to_image.generators: no `tb` in this config"),
         (study(baselines=["aio"]), "baselines: aio is not in `generators`"),
-        (study(classifier="net"), "studies.text_to_image.classifier: no `net`"),
+        (study(classifier="nett"), "studies.text_to_image.classifier: no `nett`"),
+        (study(classifier=None), "studies.text_to_image: nothing is measured of the images"),
+        (study(generators=["ta", "mix", "ta"]), "generators: ta comes twice"),
+        (study(generators=["sd"], trainings=3), "trainings: none of the generators is trained"),
+        (study(generators=["sd"], curve={"steps": [5]}), "curve: none of the generators is"),
         (study(curve={"steps": [100]}), "100 is not before the end of ta, after 100 steps"),
         (study(curve={"steps": [5], "generators": ["sd"]}), "sd is no model that is trained here"),
         (changed("trained_models", "ta", "start", to="mix"), "goes on from"),
+        (
+            changed("trained_models", "ta", "start", to="ta", base=study(trainings=3)),
+            "trained_models.ta.start: ta goes on from ta",
+        ),
+        (
+            changed("trained_models", "ta~1", to={"steps": 7}, base=study(trainings=3)),
+            "trained_models.ta~1: study text_to_image gives this name to one of its own",
+        ),
+        (
+            changed("trained_models", "ta", "denoiser", to={"kind": "dit-i", "text_heads": 3}),
+            "text_heads: 3 heads do not divide width, 128",
+        ),
+        (
+            changed("trained_models", "ta", "denoiser", to={"kind": "dit-i", "width": 30}),
+            "width: 30 is no multiple of 4",
+        ),
+        (
+            changed("trained_models", "ta", "denoiser", to={"kind": "cad-i", "data_width": 66}),
+            "interface_heads: 4 heads do not divide the smaller of width and data_width, 66",
+        ),
         (changed("trained_models", "mix", "start", to="tb"), "tb is none of `trained_models`"),
         (
             changed("trained_models", "mix", "denoiser", to={"kind": "dit-i", "width": 64}),
@@ -123,7 +153,7 @@ def test_only_splits_that_something_is_made_of_are_generated():
             changed("trained_models", "ta", to={"processes": 3, "batch_size": 6, "nodes": 2}),
             "3 processes cannot be spread evenly over 2 nodes",
         ),
-        (changed("studies", to={}), "name `transfer`, `distinguish` or `text_to_image`"),
+        (changed("studies", to={}), "name one of `transfer`, `distinguish`, `text_to_image`"),
     ],
 )
 def test_mistakes_are_told_in_a_line(raw, told):

@@ -43,19 +43,25 @@ def small(kind: str) -> torch.nn.Module:
     return network(**SMALL, **options)
 
 
-def trained(kind: str, folder: Path, recipe: Recipe = RECIPE, **options: object):
+def trained(
+    kind: str,
+    folder: Path,
+    recipe: Recipe = RECIPE,
+    dtype: torch.dtype = torch.float32,
+    **options: object,
+):
     """Train a small model on made-up data, with composites and crops; return it and its history."""
-    (folder / "images").mkdir(exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "composites").mkdir(exist_ok=True)
     objective = OBJECTIVES["epsilon"]()
     mixture = Mixture(
-        made_up(folder / "images", kinds=2),
+        made_up(folder / "images", kinds=2, dtype=dtype),
         objective,
         size=8,
         drop_text=0.1,
         seed=0,
         grid=(SIDE // 2, SIDE // 2),
-        composites=Composites(made_up(folder / "composites", (6, 2), seed=1), 0.5, 400),
+        composites=Composites(made_up(folder / "composites", (6, 2), 1, 1, dtype), 0.5, 400),
         crops=Crops(0.5, 0.5),
     )
     model = small(kind)
@@ -108,6 +114,17 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(kind, tmp_path):
     assert in_parts[-1].gradient_norm == pytest.approx(history[-1].gradient_norm, rel=1e-2)
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], rtol=0.05, atol=2e-3)
+
+
+def test_texts_stay_small_until_they_are_on_the_device(tmp_path):
+    stored = made_up(tmp_path, dtype=torch.bfloat16)
+    mixture = Mixture(
+        stored, OBJECTIVES["flow"](), size=4, drop_text=0.5, seed=0, grid=(SIDE, SIDE)
+    )
+    assert mixture.batch(mixture.places(0)).text.dtype == torch.bfloat16
+    half, _ = trained("dit-i", tmp_path / "half", dtype=torch.bfloat16)
+    whole, _ = trained("dit-i", tmp_path / "whole")
+    assert same(half, whole)
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))

@@ -252,3 +252,18 @@ def test_composites_are_counted_where_they_are_captioned():
     )  # fmt: skip
     sources = [what for stage, what in rows if stage == "caption_images"]
     assert sources == ["m", "m, cutmix-half", "m, cutmix-all"]
+
+
+def test_storage_of_latents_and_texts_is_told():
+    path = Path(__file__).parents[2] / "config" / "studies" / "text-to-image.yaml"
+    config = parse(yaml.safe_load(path.read_text()))
+
+    def stored(real):
+        rows = {(row.stage, row.what): row for row in Plan(config, {}, 1000, real).rows()}
+        return rows["encode_latents", "sd"].gb, rows["encode_texts", "t5"].gb
+
+    latents, texts = stored({"train": 1_000_000})
+    # Of images and as many composites: 4 x 32 x 32 twice, and 150 words of 2048, two bytes each.
+    assert latents == pytest.approx(2 * 1e6 * 2 * 4096 * 2 / 1e9)
+    assert texts == pytest.approx(2 * 1e6 * 150 * 2048 * 2 / 1e9, rel=0.01)
+    assert stored({}) == (None, None)

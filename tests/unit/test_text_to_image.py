@@ -7,6 +7,8 @@ import torch
 from diffusers import DiffusionPipeline
 
 from synthgap.diffusion.autoencoder import build_autoencoder
+from synthgap.diffusion.dit import DiTI
+from synthgap.diffusion.encoded import Latents, write_latents
 from synthgap.diffusion.objectives import OBJECTIVES
 from synthgap.diffusion.text_to_image import (
     assemble,
@@ -109,3 +111,38 @@ def test_models_before_the_end_are_pipelines_too(tmp_path):
     assert all(torch.equal(kept[name], value) for name, value in first.state_dict().items())
     assert any(not torch.equal(kept[name], value) for name, value in end.items())
     assert loaded.vae.state_dict().keys() == pipeline.vae.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["epsilon", "flow"])
+def test_a_denoiser_that_knows_the_image_samples_it(name, tmp_path):
+    """Levels of noise, targets and the latents' scale are the same in training and sampling."""
+    torch.manual_seed(0)
+    vae = build_autoencoder(16, [8, 8], 4).eval()
+    # The pipeline decodes without the shift that some autoencoders have.
+    vae.register_to_config(scaling_factor=0.7, shift_factor=0.6)
+    mean = torch.randn(1, 4, 8, 8)
+    write_latents(tmp_path / "a.safetensors", ["a"], mean, torch.zeros_like(mean))
+    clean = Latents([tmp_path / "a.safetensors"], vae.config.scaling_factor).read(0, None)[None]
+    objective = OBJECTIVES[name]()
+
+    class Knowing(DiTI):
+        def forward(self, hidden_states, *, timestep, **_):
+            nothing = torch.zeros_like(clean)
+            share = objective.noisy(clean, nothing, timestep[:1])
+            level = objective.noisy(nothing, torch.ones_like(clean), timestep[:1])
+            noise = (hidden_states - share) / level
+            return (objective.target(clean, noise),)
+
+    denoiser = Knowing(sample_size=8, patch_size=1, width=8, layers=1, heads=1, text_width=8,
+                       text_layers=0, text_heads=1)  # fmt: skip
+    pipeline = assemble(denoiser, objective, vae, None, None)
+    pipeline.set_progress_bar_config(disable=True)
+    words, seen = torch.zeros(1, 1, 8), torch.ones(1, 1)
+    [image] = pipeline(
+        prompt_embeds=words, prompt_attention_mask=seen, negative_prompt=None,
+        num_inference_steps=10, guidance_scale=1.0, height=16, width=16, output_type="pt",
+        use_resolution_binning=False, generator=torch.Generator().manual_seed(0),
+    ).images  # fmt: skip
+    with torch.no_grad():
+        wanted = vae.decode(mean).sample[0] / 2 + 0.5
+    assert (image - wanted.clamp(0, 1)).abs().max() < 0.02

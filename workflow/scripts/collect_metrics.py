@@ -96,6 +96,8 @@ def transfer(
     reference = of_seeds(trained[REAL], REAL)
     for dataset, seeds in trained.items():
         for test in next(iter(seeds.values())).tests:
+            if beside(sources.get(test, {})):
+                continue
             synthetic = dataset if dataset != REAL else test
             about = {"probe": name} | sources.get(synthetic, {})
             if probe["view_options"]:
@@ -114,6 +116,11 @@ def transfer(
                 found.append(recognised(seeds, test, where | {"study": "alignment"}, about, seed))
             classes += class_rows(name, dataset, test, seeds)
     return found, classes
+
+
+def beside(about: dict[str, Any]) -> bool:
+    """Say whether a source is study B's alone: of a further training, or before a model's end."""
+    return bool(about.get("training") or about.get("on_curve"))
 
 
 def on_axis(point: dict[str, Any], runs: Runs, sources: dict[str, Any], seed: int) -> list[Row]:
@@ -145,8 +152,8 @@ def recognition(asked: dict[str, Any], runs: Runs, sources: dict[str, Any], seed
     run_ = Run(REAL, "rgb", asked["classifier"])
     seeds = {s: runs[run_][s] for s in asked["seeds"]}
     found: list[Row] = []
-    for source in asked["sources"]:
-        where, about = place("text-to-image", run_, REAL, source), sources[source]
+    for source in [REAL, *asked["sources"]]:  # real images tell how far it can be trusted
+        where, about = place("text-to-image", run_, REAL, source), sources.get(source, {})
         found += accuracy(of_seeds(seeds, source), where, about, seed)
         found.append(recognised(seeds, source, where, about, seed))
     return found

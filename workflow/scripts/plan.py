@@ -226,7 +226,8 @@ def render(rows: list[Row], gpus: int) -> str:
         f"{sum(devices.values()):,.1f} GPU hours left" + (f" ({shares})" if shares else ""),
         f"{wall_hours(rows, gpus):,.1f} hours on {gpus} GPUs at once (`gpus` in the config)",
         f"{sum(row.hours or 0 for row in rows if row.device == 'cpu'):,.1f} hours of CPU jobs left",
-        f"{sum(row.gb or 0 for row in rows if row.stage not in DOWNLOADS):,.1f} GB of images",
+        f"{sum(row.gb or 0 for row in rows if row.stage not in DOWNLOADS):,.1f} GB of images, and "
+        "of latents and texts to learn from",
         f"models to download: {len(downloads)}, {sum(row.gb or 0 for row in downloads):,.1f} GB"
         + (", some of unknown size" if any(row.gb is None for row in downloads) else ""),
     ]

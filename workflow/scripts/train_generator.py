@@ -112,13 +112,13 @@ def learn(
     """Train the denoiser; return history, samples, the denoiser and what it predicts."""
     model = args.model
     vae = load_autoencoder(args.autoencoder, device)
-    scale = {"scale": vae.config.scaling_factor, "shift": vae.config.shift_factor or 0.0}
-    images = Source(Latents(args.latents, **scale), [Texts(paths) for paths in args.texts])
+    scale = vae.config.scaling_factor
+    images = Source(Latents(args.latents, scale), [Texts(paths) for paths in args.texts])
     composites = None
     if model["composites"]:
         chosen = model["composites"]
         source = Source(
-            Latents(args.composite_latents, **scale),
+            Latents(args.composite_latents, scale),
             [Texts(paths) for paths in args.composite_texts],
         )
         composites = Composites(source, chosen["probability"], chosen["above"])

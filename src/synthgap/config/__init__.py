@@ -5,64 +5,28 @@ Light on purpose: the Snakefile imports it.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from synthgap.config import casd
-from synthgap.config.blends import Blend, Point, points
-from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.casd_checks import check_casd, check_edm
 from synthgap.config.checks import check
-from synthgap.config.classifiers import Classifier
-from synthgap.config.companions import (
-    Companion,
-    companions,
-    further_generators,
-    further_trainings,
-)
-from synthgap.config.comparisons import Comparison, Trial, trials
-from synthgap.config.compositional import Compositional
-from synthgap.config.edm import EDMModel
-from synthgap.config.encoders import ClassifierEncoder, Encoder
+from synthgap.config.companions import add, further_generators, further_trainings
 from synthgap.config.explain import explain
 from synthgap.config.generators import Generator
-from synthgap.config.image_sets import ImageSet
-from synthgap.config.metrics import Alignment, Distribution
-from synthgap.config.real import Real
-from synthgap.config.replication import Replication
 from synthgap.config.scorers import Scorer
-from synthgap.config.sections import (
-    SPLITS,
-    Count,
-    FolderName,
-    ModelName,
-    Name,
-    Pattern,
-    PerSplit,
-    Section,
-    Split,
-    Synthetic,
-)
-from synthgap.config.studies import MIXINGS, Mixing, Probe, Studies
-from synthgap.config.text_to_image import (
-    Autoencoder,
-    TextEncoder,
-    TrainedAutoencoder,
-    TrainedModel,
-    UntrainedTextEncoder,
-)
+from synthgap.config.sections import SPLITS
+from synthgap.config.sources import Sources
+from synthgap.config.text_to_image import TrainedModel
 from synthgap.config.training_checks import check_study
-from synthgap.config.views import DepthView, View
+from synthgap.config.views import DepthView
 from synthgap.diffusion import DENOISER_MODULES
 from synthgap.diffusion.edm import PIPELINE_MODULE
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
-from synthgap.prompts import NEEDS_CAPTION
 from synthgap.scorers import modules_of as scorer_modules
 from synthgap.weights import WeightFile
-
-IMAGES = "images"  # in the place of a kind of prompt
 
 # What of a generator shapes an image; the rest says where it comes from and when it is given up.
 CALL_OPTIONS = {
@@ -88,121 +52,13 @@ CALL_OPTIONS = {
 __all__ = ["SPLITS", "Config", "TrainedModel", "json_schema", "load", "parse"]
 
 
-class Config(Section):
+class Config(Sources):
     """A whole study."""
-
-    seed: int = Field(0, description="the study's seed: splits and samples derive theirs from it")
-    results: FolderName = Field("results", description="folder of everything the workflow makes")
-    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        30.0, description="time between two checkpoints of a training"
-    )
-    gpus: Count = Field(8, description="GPUs at hand, for the hours that `snakemake plan` tells")
-    real: Real
-    captioner: Captioner = AttributesCaptioner()
-    downloads: FolderName | None = Field(
-        None, description="folder of models from a hub; `models/hub` in `results` by default"
-    )
-    autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
-    text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
-    trained_models: dict[ModelName, TrainedModel] = {}
-    edm_models: dict[Name, EDMModel] = {}
-    generators: dict[ModelName, Generator] = {}
-    image_sets: dict[Name, ImageSet] = {}
-    synthetic: Synthetic
-    composites: list[Pattern] = []
-    views: dict[Name, View] = {}
-    classifiers: dict[Name, Classifier] = {}
-    encoders: dict[Name, Encoder] = {}
-    distributions: dict[Name, Distribution] = {}
-    alignment: Alignment | None = None
-    replication: Replication | None = None
-    compositional: Compositional | None = None
-    studies: Studies
 
     @property
     def downloads_folder(self) -> str:
         """Folder of the models that come from a hub."""
         return self.downloads or f"{self.results}/models/hub"
-
-    @cached_property
-    def generated(self) -> dict[str, tuple[str, str]]:
-        """Synthetic sources that are made here: name to (generator, kind of prompt)."""
-        usual = self.synthetic.prompts
-        return {
-            # Of what is trained here and reads no prompts there is nothing else to tell apart.
-            (name if generator.edm else f"{name}-{kind}"): (name, kind)
-            for name, generator in self.generators.items()
-            # A class's number says no more than its name.
-            for kind in (["classname"] if generator.told_classes else generator.prompts or usual)
-        }
-
-    @cached_property
-    def sources(self) -> dict[str, tuple[str, str]]:
-        """All synthetic sources: name to (generator or image set, kind of prompt or `images`)."""
-        return self.generated | {name: (name, IMAGES) for name in self.image_sets}
-
-    @cached_property
-    def companions(self) -> dict[str, Companion]:
-        """The generators that study `text_to_image` adds for itself."""
-        return companions(self.studies.text_to_image, self.generators)
-
-    @cached_property
-    def compared_sources(self) -> list[str]:
-        """The synthetic sources that all studies look at."""
-        added = {*self.companions, *self.casd_models}
-        return [source for source, (name, _) in self.sources.items() if name not in added]
-
-    @cached_property
-    def points(self) -> list[Point]:
-        """The places on axes of training data: fractions and mixtures to train on."""
-        return points(self.studies, self.compared_sources)
-
-    @cached_property
-    def blends(self) -> dict[str, Blend]:
-        """The data sets that are blended of parts of sources, by name."""
-        return {point.dataset: point.blend for point in self.points if point.blend}
-
-    def judged(self, comparison: str) -> dict[str, str]:
-        """Return the sources that classifiers of a comparison are shown besides, and as which.
-
-        Of `real` and a generator without realism guidance, those of the same with it.
-        """
-        one = self.comparisons[comparison]
-        first, other, *more = one.sources
-        if one.samples or first != "real" or more or other not in self.generated:
-            return {}
-        return {source: other for source in self.guided if self.guided[source] == other}
-
-    @cached_property
-    def guided(self) -> dict[str, str]:
-        """Sources with realism guidance, and those without it that they are of."""
-        return {
-            source: f"{realism.of}-{kind}"
-            for source, (name, kind) in self.generated.items()
-            if (realism := self.generators[name].realism)
-        }
-
-    @property
-    def transfer_probes(self) -> dict[str, Probe]:
-        """The probes of study `transfer`, if it is asked for."""
-        return self.studies.transfer.probes if self.studies.transfer else {}
-
-    @property
-    def mixings(self) -> dict[str, Mixing]:
-        """The studies of real and synthetic images together that are asked for."""
-        found = {name: getattr(self.studies, name) for name in MIXINGS}
-        return {name: study for name, study in found.items() if study}
-
-    @cached_property
-    def trials(self) -> list[Trial]:
-        """What study `distinguish` trains, if it is asked for."""
-        study = self.studies.distinguish
-        return trials(study, self.compared_sources) if study else []
-
-    @cached_property
-    def comparisons(self) -> dict[str, Comparison]:
-        """The data sets of study `distinguish`, by name."""
-        return {trial.comparison.name: trial.comparison for trial in self.trials}
 
     def view_options(self, name: str) -> dict[str, Any]:
         """Return what shapes the images of a view, its defaults resolved."""
@@ -215,14 +71,6 @@ class Config(Section):
         return {n: v for n, v in views if isinstance(v, DepthView) and v.needs_model}
 
     @property
-    def shown_sources(self) -> list[str]:
-        """The sources whose test images the report shows in every view: few, as views cost."""
-        kinds = (self.synthetic.prompts[0], IMAGES)
-        found = [name for name in self.compared_sources if self.sources[name][1] in kinds]
-        found = found or self.compared_sources
-        return ["real", *dict.fromkeys([found[0], found[-1]])]
-
-    @property
     def shown_distribution(self) -> str | None:
         """The distribution that figure and main table show, if any has density and coverage."""
         found = [name for name, one in self.distributions.items() if "prdc" in one.metrics]
@@ -230,58 +78,9 @@ class Config(Section):
         return chosen or next(iter(found), None)
 
     @property
-    def used_encoders(self) -> dict[str, Encoder]:
-        """The encoders that a distribution is measured with, or a linear probe trained on."""
-        used = {distribution.encoder for distribution in self.distributions.values()}
-        used |= set(self.studies.distinguish.probes if self.studies.distinguish else ())
-        return {name: encoder for name, encoder in self.encoders.items() if name in used}
-
-    @cached_property
-    def used_classifiers(self) -> dict[str, Classifier]:
-        """The classifiers that a study or an encoder needs."""
-        used = {probe.classifier for probe in self.transfer_probes.values()}
-        used |= {trial.classifier for trial in self.trials}
-        used |= {name for mixing in self.mixings.values() for name in mixing.classifiers}
-        for study in (self.studies.text_to_image, self.studies.casd):
-            if study and study.classifier:
-                used.add(study.classifier)
-        encoders = self.used_encoders.values()
-        used |= {one.classifier for one in encoders if isinstance(one, ClassifierEncoder)}
-        return {name: one for name, one in self.classifiers.items() if name in used}
-
-    @property
     def scorers(self) -> dict[str, Scorer]:
         """What images are scored by."""
         return self.alignment.scorers if self.alignment else {}
-
-    def sources_in(self, view: str) -> list[str]:
-        """Return the sources that something is trained, tested or measured on in a view."""
-        everything = ["real", *self.compared_sources]
-        if view in {encoder.view for encoder in self.used_encoders.values()}:
-            return ["real", *self.sources]
-        if view in {probe.view for probe in self.transfer_probes.values()}:
-            return everything
-        used = {s for t in self.trials if t.view == view for s in t.comparison.sources}
-        for mixing in self.mixings.values():
-            if mixing.view == view:
-                used |= {"real", *(mixing.sources or everything)}
-        return [source for source in everything if source in used]
-
-    def splits_of(self, source: str) -> list[Split]:
-        """Return the splits of a source that something is trained, tested or measured on."""
-        if source not in self.generated or source in {*self.guided, *self.guided.values()}:
-            return list(SPLITS)
-        if source in self.casd_models:
-            return ["train"]
-        alone = self.generated[source][0] in self.companions
-        asked = self.studies
-        if not alone and (asked.transfer or asked.distinguish or self.mixings):
-            return list(SPLITS)
-        used: set[Split] = {one.split for one in self.distributions.values()}
-        used |= {self.alignment.split} if self.alignment else set()
-        used |= {"train"} if self.replication and not alone else set()
-        # Contact sheets, and the classifier that tells whether the class is there.
-        return [split for split in SPLITS if split in used | {"test"}]
 
     def resolved(self, name: str) -> Generator:
         """Return a generator with all its settings, those of its preset included."""
@@ -319,36 +118,6 @@ class Config(Section):
         if self.replication:
             found.append(self.replication.weight_file)
         return {file.name: file for file in found if file}
-
-    @cached_property
-    def captioned(self) -> list[str]:
-        """The sources whose images are captioned."""
-        if not self._prompted_by_captions and not self.trained_models:
-            return []
-        composites = self.composites if self.captioner.composites else []
-        return ["real", *(f"cutmix-{pattern}" for pattern in composites)]
-
-    @property
-    def _prompted_by_captions(self) -> bool:
-        return any(kind in NEEDS_CAPTION for _, kind in self.generated.values())
-
-    def caption_splits(self, source: str) -> list[Split]:
-        """Return the splits of a source that are captioned: those that prompts are made of."""
-        if source == "real" and self._prompted_by_captions:
-            return list(SPLITS)
-        return ["train"]
-
-    def shards_of(self, source: str, view: str = "rgb") -> PerSplit:
-        """Return the number of shards a split that a source has in a view."""
-        if source not in self.sources:
-            return self.real.shards
-        usual = self.synthetic.shards
-        name = self.sources[source][0]
-        made = (self.image_sets.get(name) or self.generators[name]).shards or usual
-        if view == "rgb" or made is usual:
-            return made
-        # A view takes a small part of the time that generation does: fewer jobs of it will do.
-        return PerSplit(**{split: min(made[split], usual[split]) for split in SPLITS})
 
     def image_set_options(self, name: str) -> dict[str, Any]:
         """Return what the commands of real images need to know of an image set."""
@@ -408,9 +177,9 @@ class Config(Section):
         check_casd(self)
         # As good as written down: what follows knows no difference.
         written = dict(self.generators)
-        self.generators.update(further_generators(self.companions, written))
+        add("generators", self.generators, further_generators(self.companions, written))
         further = further_trainings(self.companions, written, self.trained_models)
-        self.trained_models.update(further)
+        add("trained_models", self.trained_models, further)
         self._write_out_casd()
         check_edm(self)
         check(self)
@@ -426,27 +195,6 @@ class Config(Section):
             self.edm_models[name] = one.model(base)
             self.generators[name] = one.generator(study.sampling)
         self.distributions.update(casd.subsets(study, whole, self.real.known_classes))
-
-    @cached_property
-    def casd_models(self) -> dict[str, casd.Trained]:
-        """The models of study `casd` by the sources that they are, if it is asked for."""
-        study = self.studies.casd
-        return casd.trained(study) if study else {}
-
-    def samples_of(self, source: str) -> PerSplit:
-        """Return how many images of each class a synthetic source has in each split."""
-        name = self.sources[source][0]
-        made = self.image_sets.get(name) or self.generators[name]
-        return made.samples_per_class or self.synthetic.samples_per_class
-
-    def measured_in(self, distribution: str) -> list[str]:
-        """Return the synthetic sources that a distribution is measured of."""
-        one = self.distributions[distribution]
-        if one.sources is not None:
-            return list(one.sources)
-        # Images of some classes are compared with real ones of these classes.
-        of_classes = {name for name, one in self.casd_models.items() if one.classes}
-        return [source for source in self.sources if source not in of_classes]
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:

@@ -5,11 +5,13 @@ would come to; and as it was before its end (`ta@100`), for its curve.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from synthgap.config.generators import Generator
 from synthgap.config.studies import TextToImage
 from synthgap.config.text_to_image import TrainedModel
+
+Entry = TypeVar("Entry", Generator, TrainedModel)
 
 
 class Companion(NamedTuple):
@@ -40,6 +42,21 @@ def companions(
     return found
 
 
+def add(where: str, entries: dict[str, Entry], further: Mapping[str, Entry]) -> None:
+    """Add to a config's entries; a whole config that is read again has them.
+
+    Raises:
+        ValueError: one of the names is taken.
+    """
+    for name, made in further.items():
+        if name in entries and entries[name].model_dump() != made.model_dump():
+            raise ValueError(
+                f"{where}.{name}: study text_to_image gives this name to one of its own; choose "
+                "another"
+            )
+        entries[name] = made
+
+
 def further_generators(
     found: Mapping[str, Companion], generators: Mapping[str, Generator]
 ) -> dict[str, Generator]:
@@ -64,9 +81,10 @@ def further_trainings(
     made: dict[str, TrainedModel] = {}
     for one in found.values():
         name = generators[one.of].trained if one.training else None
-        while name is not None and (model := models.get(name)):
+        # Each once: models that go on from each other in a circle are refused later.
+        while (again := f"{name}~{one.training}") not in made and (model := models.get(name or "")):
             start = f"{model.start}~{one.training}" if model.start in models else model.start
-            made[f"{name}~{one.training}"] = model.model_copy(
+            made[again] = model.model_copy(
                 update={"seed": model.seed + one.training, "start": start}
             )
             name = model.start

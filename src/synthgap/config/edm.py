@@ -77,9 +77,7 @@ class EDMModel(Section):
                 "source_label: there are real images alone; name others in `synthetic`"
             )
         if self.class_label and self.classes is not None:
-            raise ValueError(
-                "class_label: images of all classes are made; leave `classes` out"
-            )
+            raise ValueError("class_label: images of all classes are made; leave `classes` out")
         names = [part.source for part in self.synthetic]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"synthetic: {min(twice)} comes twice")

@@ -143,6 +143,13 @@ class DiTDenoiser(Section):
     text_registers: Count = 4
     layer_scale: Positive = Field(0.1, description="what LayerScale starts from")
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width % 4:
+            raise ValueError(f"width: {self.width} is no multiple of 4, as positions need")
+        _check_heads("width", self.width, self, "heads", "text_heads")
+        return self
+
 
 class CADDenoiser(Section):
     """CAD-I; the defaults are for a laptop, paper B's are in config/studies/text-to-image.yaml."""
@@ -160,6 +167,19 @@ class CADDenoiser(Section):
     text_layers: Annotated[int, Field(ge=0)] = 2
     text_registers: Count = 4
     layer_scale: Positive = Field(0.1, description="what LayerScale starts from")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_heads("width", self.width, self, "heads", "text_heads", "interface_heads")
+        between = min(self.width, self.data_width)
+        _check_heads("the smaller of width and data_width", between, self, "interface_heads")
+        return self
+
+
+def _check_heads(what: str, width: int, denoiser: Section, *names: str) -> None:
+    for name in names:
+        if width % (heads := getattr(denoiser, name)):
+            raise ValueError(f"{name}: {heads} heads do not divide {what}, {width}")
 
 
 Denoiser = Annotated[DiTDenoiser | CADDenoiser, Field(discriminator="kind")]

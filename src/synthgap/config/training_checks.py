@@ -22,6 +22,19 @@ def check_study(config: "Config") -> None:
     if study.classifier is not None and study.classifier not in config.classifiers:
         hint = suggest(study.classifier, config.classifiers)
         raise ValueError(f"{where}.classifier: no `{study.classifier}` in this config{hint}")
+    if twice := {name for name in study.generators if study.generators.count(name) > 1}:
+        raise ValueError(f"{where}.generators: {min(twice)} comes twice")
+    measured = (config.distributions, config.alignment, config.compositional, config.replication)
+    if not any(measured) and study.classifier is None:
+        raise ValueError(
+            f"{where}: nothing is measured of the images; set {where}.classifier, `distributions`, "
+            "`alignment` or `compositional`"
+        )
+    trained = [name for name in study.generators if config.generators[name].trained]
+    if study.trainings > 1 and not trained:
+        raise ValueError(f"{where}.trainings: none of the generators is trained here")
+    if study.curve and not (study.curve.generators or trained):
+        raise ValueError(f"{where}.curve: none of the generators is trained here")
     for name in (study.curve.generators or []) if study.curve else []:
         if not config.generators[name].trained or config.generators[name].step:
             raise ValueError(

@@ -1,9 +1,11 @@
 """Training of a denoiser on latents and text embeddings: paper B's, in one process or many."""
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from synthgap.diffusion.mixture import Batch, Mixture
 from synthgap.diffusion.objectives import Objective
 from synthgap.errors import UserError
 from synthgap.progress import Progress
+
+# Batches that are read at once: from a disk, one alone takes longer than a step of a fast GPU.
+AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ class _Training:
         return [Logged(**entry) for entry in state["history"]]
 
     def batches(self) -> Iterator[Batch]:
-        """Yield this process's share of each batch to come, read one step ahead."""
+        """Yield this process's share of each batch to come, read some steps ahead."""
         share = self.mixture.size // self.world
         mine = slice(self.rank * share, (self.rank + 1) * share)
 
@@ -185,12 +190,12 @@ class _Training:
             batch = self.mixture.batch(self.mixture.places(step)[mine])
             return batch.each(torch.Tensor.pin_memory) if "cuda" in self.device else batch
 
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, self.done)
-            for step in range(self.done, self.recipe.steps):
-                batch = ahead.result()
-                if step + 1 < self.recipe.steps:
-                    ahead = reader.submit(read, step + 1)
+        steps = iter(range(self.done, self.recipe.steps))
+        with ThreadPoolExecutor(AHEAD) as readers:
+            ahead = deque(readers.submit(read, step) for step in islice(steps, AHEAD))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(readers.submit(read, step) for step in islice(steps, 1))
                 yield batch
 
     def step(self, batch: Batch) -> None:
@@ -315,9 +320,10 @@ class _Training:
 
 
 def _part(batch: Batch, places: range, device: str) -> Batch:
-    """Return some places of a batch on a device."""
+    """Return some places of a batch on a device, where texts become float32."""
     cut = slice(places.start, places.stop)
-    return batch.each(lambda part: part[cut].to(device, non_blocking=True))
+    part = batch.each(lambda tensor: tensor[cut].to(device, non_blocking=True))
+    return part._replace(text=part.text.float())
 
 
 def _optimizer(model: nn.Module, recipe: Recipe, device: str) -> torch.optim.AdamW:

@@ -106,12 +106,13 @@ class Latents(_Shards):
     """The latents of all images of a source, scaled as a denoiser is to see them.
 
     Args:
-        scale, shift: the autoencoder's `scaling_factor` and `shift_factor`.
+        scale: the autoencoder's `scaling_factor`. Its `shift_factor`, where it has one, is left
+            out, as `PixArtAlphaPipeline` knows of none when it decodes.
     """
 
-    def __init__(self, paths: Sequence[Path], scale: float = 1.0, shift: float = 0.0) -> None:
+    def __init__(self, paths: Sequence[Path], scale: float = 1.0) -> None:
         super().__init__(paths, {"mean", "std"})
-        self.scale, self.shift = scale, shift
+        self.scale = scale
         self._mean = [file.get_slice("mean") for file in self._files]
         self._std = [file.get_slice("std") for file in self._files]
         self.shape = tuple(self._mean[0].get_shape()[1:])
@@ -122,7 +123,7 @@ class Latents(_Shards):
         latents: Tensor = self._mean[file][at].float()
         if noise is not None:
             latents = latents + self._std[file][at].float() * noise
-        return (latents - self.shift) * self.scale
+        return latents * self.scale
 
 
 class Texts(_Shards):
@@ -133,20 +134,20 @@ class Texts(_Shards):
         self._starts = [file.get_tensor("starts").tolist() for file in self._files]
         self._tokens = [file.get_slice("tokens") for file in self._files]
         self.text_of = [file.get_tensor("text_of").tolist() for file in self._files]
-        self.empty: Tensor = self._files[0].get_tensor("empty").float()
+        self.empty: Tensor = self._files[0].get_tensor("empty")
 
     def has(self) -> NDArray[np.bool_]:
         """Return which rows have a text, (n,)."""
         return np.concatenate([np.asarray(numbers) >= 0 for numbers in self.text_of])
 
     def read(self, row: int) -> Tensor:
-        """Return the embeddings (words, width) of a row's text, float32."""
+        """Return the embeddings (words, width) of a row's text, of the type they are stored in."""
         file, at = self.place(row)
         text = self.text_of[file][at]
         if text < 0:
             raise ValueError(f"{self.keys_of[file][at]} has no text in {self.paths[file]}")
         start, end = self._starts[file][text : text + 2]
-        tokens: Tensor = self._tokens[file][start:end].float()
+        tokens: Tensor = self._tokens[file][start:end]
         return tokens
 
 

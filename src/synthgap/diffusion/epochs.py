@@ -26,8 +26,9 @@ class Epochs:
         return found
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        if self._last[0] != epoch:
+        known, order = self._last  # at once, as several threads ask
+        if known != epoch:
             rng = Generator().manual_seed(derive_seed(self.seed, "order", epoch))
             order = self.rows[torch.randperm(len(self.rows), generator=rng).numpy()]
             self._last = (epoch, order)
-        return self._last[1]
+        return order

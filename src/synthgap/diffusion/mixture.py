@@ -69,7 +69,7 @@ class Batch(NamedTuple):
     clean: Tensor  # (b, channels, height, width)
     noise: Tensor  # of the same shape
     timesteps: Tensor  # (b,)
-    text: Tensor  # (b, w, width)
+    text: Tensor  # (b, w, width), of the type that it is stored in
     mask: Tensor  # (b, w), True where there is a word
     chance: Tensor  # (b,), from 0 to 1, see `Place`
     crop: Tensor | None  # (b, 4) top, left, height and width as shares of the image

@@ -83,7 +83,7 @@ class Samples:
     def _decoded(self, latents: list[Tensor]) -> NDArray[np.uint8]:
         """Return images (n, height, width, 3) of scaled latents."""
         scaled = torch.stack(latents).to(self.device) / self.images.latents.scale
-        pixels = self.vae.decode(scaled + self.images.latents.shift).sample
+        pixels = self.vae.decode(scaled).sample
         bytes_ = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte()
         return np.asarray(bytes_.permute(0, 2, 3, 1).cpu().numpy())
 

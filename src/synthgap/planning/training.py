@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from synthgap.config import Config
@@ -18,6 +18,9 @@ PEAK, REACHED = 989e12, 0.3
 DEVICE = "H100"
 # Tokens of a caption of 200 at most, cut at its last full stop, and of a class name.
 WORDS, FEW_WORDS = 150, 10
+# Of a published autoencoder's latents, as of Stable Diffusion's; of T5's states, by how names end.
+CHANNELS = 4
+WIDTHS = {"small": 512, "base": 768, "large": 1024, "xl": 2048, "xxl": 4096}
 
 
 def trained_models(plan: Plan) -> Iterator[Row]:
@@ -29,7 +32,8 @@ def trained_models(plan: Plan) -> Iterator[Row]:
             yield plan.jobs("train_autoencoder", name, 1)
         sources = {s for m in models if m.autoencoder == name for s in m.learns_from.values()}
         shards = sum(config.shards_of(source)["train"] for source in sources)
-        yield plan.jobs("encode_latents", name, shards)
+        row = plan.jobs("encode_latents", name, shards)
+        yield row.changed(gb=_gb_of_latents(plan, name, sources))
     for name in dict.fromkeys(model.text_encoder for model in models):
         if config.text_encoders[name].made_here:
             yield plan.jobs("build_text_encoder", name, 1)
@@ -41,7 +45,8 @@ def trained_models(plan: Plan) -> Iterator[Row]:
             for kind in model.kinds_of(source)
         }
         shards = sum(config.shards_of(source)["train"] for source, _ in learnt)
-        yield plan.jobs("encode_texts", name, shards)
+        row = plan.jobs("encode_texts", name, shards)
+        yield row.changed(gb=_gb_of_texts(plan, name, learnt))
     for name, model in config.trained_models.items():
         images = model.steps * model.batch_size
         row = plan.jobs("train_generator", name, 1, images)
@@ -53,6 +58,36 @@ def trained_models(plan: Plan) -> Iterator[Row]:
             hours = images / speed / 3600
             row = plan.figured(row, known, speed, hours, hours / model.processes)
         yield row
+
+
+def _gb_of_latents(plan: Plan, name: str, sources: Iterable[str]) -> float | None:
+    """Return the storage of mean and deviation in half precision; None where images are unknown."""
+    config, one = plan.config, plan.config.autoencoders[name]
+    values = (
+        getattr(one, "latent_channels", CHANNELS) * (config.real.image_size // one.shrinks) ** 2
+    )
+    images = [plan.images_of(source, "train") for source in sources]
+    return None if None in images else sum(filter(None, images)) * values * 2 * 2 / 1e9
+
+
+def _gb_of_texts(plan: Plan, name: str, learnt: Iterable[tuple[str, str]]) -> float | None:
+    """Return the storage of a text encoder's states; None where images or width are unknown.
+
+    Class names are stored once a shard.
+    """
+    config, one = plan.config, plan.config.text_encoders[name]
+    width = getattr(one, "width", 0) or WIDTHS.get(getattr(one, "model", "").rpartition("-")[2])
+    words = 0
+    for source, kind in learnt:
+        images = plan.images_of(source, "train")
+        if images is None or width is None:
+            return None
+        if kind in NEEDS_CAPTION:
+            words += images * min(WORDS, one.max_tokens)
+        else:
+            shards = config.shards_of(source)["train"]
+            words += min(images, (plan.classes or images) * shards) * FEW_WORDS
+    return words * (width or 0) * (4 if one.dtype == "float32" else 2) / 1e9
 
 
 def training_operations(config: Config, model: TrainedModel) -> float:

@@ -39,8 +39,8 @@ CAPTIONS = {
     ),
     "text_to_image_by_step": (
         "How models do as they learn",
-        "The same metrics of models before their end. A curve that turns for the worse is that of "
-        "a model that learns its training images by heart. Intervals are of the images of one "
+        "The same metrics of models before their end. A model that learns its training images by "
+        "heart would have a curve that turns for the worse. Intervals are of the images of one "
         "training.",
     ),
     "distinguish": (

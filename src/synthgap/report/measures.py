@@ -43,6 +43,8 @@ class Group:
     """of what was measured, a row each"""
     columns: list[MeasureColumn]
     collapsed: dict[str, list[Row]]
+    control: str = "test"
+    """the split of the real images that stand beside generated ones"""
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
@@ -85,8 +87,10 @@ def _group(title: str, rows: list[Row]) -> Group:
     }
     made = [_column(metric, by_source) for metric, by_source in columns.items()]
     names = {name for column in made for name in column.rows}
+    # Distributions of test images are beside real ones of the test split, and so is their control.
+    control = "training" if any(row.settings.get("split") == "test" for row in rows) else "test"
     return Group(
-        title, sorted(names, key=lambda n: (n != REAL, n)), sorted(made, key=_order), least
+        title, sorted(names, key=lambda n: (n != REAL, n)), sorted(made, key=_order), least, control
     )
 
 

@@ -27,7 +27,7 @@ Verdict = Literal["better", "worse", "not distinguishable"]
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of an arm, and how it differs from the baseline's."""
+    """A number of an arm, and how it differs from the baseline's: no verdict without limits."""
 
     value: str
     limits: str
@@ -138,8 +138,10 @@ def _scale(column: Column) -> tuple[float, int]:
     return 1.0, digits_for(max(abs(n.interval.value) for n in column.by_arm.values()))
 
 
-def _verdict(column: Column, apart: Interval) -> Verdict:
+def _verdict(column: Column, apart: Interval) -> Verdict | None:
     """Only where the interval lies clear of zero is there a better and a worse."""
+    if math.isnan(apart.low):
+        return None
     if apart.low > 0:
         return "better" if column.better > 0 else "worse"
     if apart.high < 0:
@@ -154,7 +156,7 @@ def _headline(lines: Sequence[Line]) -> str:
         return "There is nothing to compare."
     better, worse = verdicts.count("better"), verdicts.count("worse")
     if not better + worse:
-        return "Not distinguishable: all differences lie within their uncertainty."
+        return "Not distinguishable: no difference is clear of its uncertainty."
     return (
         f"Of {len(verdicts)} differences from the baseline {better} are for the better, {worse} "
         f"for the worse, and {len(verdicts) - better - worse} cannot be told from none."
@@ -165,20 +167,14 @@ def _finding(line: Line, found: Sequence[Column], arms: Sequence[Arm]) -> str:
     """How an arm does beside the baseline, in a sentence."""
     baseline = baseline_of(line.arm, arms)
     assert baseline is not None
-    by_verdict: dict[str, list[str]] = {"better": [], "worse": [], "not distinguishable": []}
+    kinds = ("better", "worse", "not distinguishable", "without an interval")
+    named: dict[str, list[str]] = {kind: [] for kind in kinds}
     for column, cell in zip(found, line.cells, strict=True):
-        if cell and cell.verdict:
-            words = f"{column.title.text} ({cell.difference})"
-            by_verdict[cell.verdict].append(
-                words if cell.verdict != "not distinguishable" else column.title.text
-            )
-    parts = [
-        f"{verdict} in {formats.listed(names)}"
-        for verdict, names in by_verdict.items()
-        if names and verdict != "not distinguishable"
-    ]
-    if same := by_verdict["not distinguishable"]:
-        parts.append(f"not distinguishable in {formats.listed(same)}")
+        if cell and cell.difference:
+            kind = cell.verdict or "without an interval"
+            told = "" if kind == "not distinguishable" else f" ({cell.difference})"
+            named[kind].append(column.title.text + told)
+    parts = [f"{kind} in {formats.listed(names)}" for kind, names in named.items() if names]
     learnt = f" ({line.arm.learnt_from})" if line.arm.learnt_from else ""
     return f"{line.arm.label}{learnt}, beside {baseline.label}: {'; '.join(parts)}."
 
@@ -189,7 +185,7 @@ def _overfitting(column: Column) -> list[str]:
     for arm, steps in column.by_step.items():
         last = max(steps)
         best = max(steps, key=lambda step: column.better * steps[step].interval.value)
-        if best == last or len(steps) < 2:
+        if best == last:
             continue
         apart = difference(steps[last], steps[best])
         if _verdict(column, apart) == "worse":
