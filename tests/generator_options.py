@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synthgap.config import CALL_OPTIONS
+from synthgap.config.calls import CALL_OPTIONS
 from synthgap.config.generators import Generator
 
 

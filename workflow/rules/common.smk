@@ -148,57 +148,6 @@ def all_captions():
     ]
 
 
-def part_folder(section, name):
-    """The folder of an autoencoder or text encoder: made here, or got from elsewhere."""
-    part = getattr(CONFIG, section)[name]
-    return f"{RESULTS}/{section}/{name}" if part.made_here else model_folder(part)
-
-
-def part_files(part):
-    return [] if part.made_here else model_files(part)
-
-
-def learnt_from(w):
-    """The latents and texts that a text-to-image model is trained on, by the option they are for."""
-    model = CONFIG.trained_models[w.trained]
-    files = {}
-    for role, source in model.learns_from.items():
-        stems = [Path(tar).stem for tar in shards(source, "train")]
-        latents = f"{RESULTS}/latents/{model.autoencoder}/{source}"
-        files[f"{role}latents"] = [f"{latents}/{stem}.safetensors" for stem in stems]
-        for kind in model.kinds_of(source):
-            texts = f"{RESULTS}/texts/{model.text_encoder}/{kind}/{source}"
-            files[f"{role}texts_of_{kind}"] = [f"{texts}/{stem}.safetensors" for stem in stems]
-    return files
-
-
-def learnt_options(w, input):
-    """The same as options of `train_generator`."""
-    found = []
-    for name in learnt_from(w):
-        option = name.partition("_of_")[0].replace("_", "-")
-        found.append(f"--{option} {' '.join(input[name])}")
-    return " ".join(found)
-
-
-def begun_from(w):
-    """The pipeline folder that a text-to-image model begins as, if it does."""
-    start = CONFIG.trained_models[w.trained].start
-    return f"{RESULTS}/models/{start}" if start in CONFIG.trained_models else start or []
-
-
-def begun_from_files(w):
-    start = begun_from(w)
-    return files_of(start) if start and CONFIG.trained_models[w.trained].start == start else []
-
-
-def training_options(w, input):
-    """Further options of `train_generator`."""
-    steps = CONFIG.snapshots(w.trained)
-    start = f"--start {input.start} " if input.start else ""
-    return start + " ".join(["--snapshot-steps", *map(str, steps)] if steps else [])
-
-
 def generator_of(source):
     return CONFIG.generators[CONFIG.sources[source][0]]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from synthgap.config import calls
 from synthgap.config.blends import Blend, Point, points
 from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.checks import check
@@ -52,35 +53,12 @@ from synthgap.config.text_to_image import (
 )
 from synthgap.config.training_checks import check_study
 from synthgap.config.views import DepthView, View
-from synthgap.diffusion import DENOISER_MODULES
 from synthgap.errors import UserError
 from synthgap.hub import HubModel
 from synthgap.prompts import NEEDS_CAPTION
-from synthgap.scorers import modules_of as scorer_modules
 from synthgap.weights import WeightFile
 
 IMAGES = "images"  # in the place of a kind of prompt
-
-# What of a generator shapes an image; the rest says where it comes from and when it is given up.
-CALL_OPTIONS = {
-    "model",
-    "revision",
-    "variant",
-    "trust_remote_code",
-    "dtype",
-    "guidance_scale",
-    "guidance_argument",
-    "steps",
-    "image_size",
-    "scheduler",
-    "arguments",
-    "batch_size",
-    "attempts",
-    "compile",
-    "channels_last",
-    "vae_slicing",
-    "offload",
-}
 
 __all__ = ["SPLITS", "Config", "TrainedModel", "json_schema", "load", "parse"]
 
@@ -350,32 +328,7 @@ class Config(Section):
 
     def generator_options(self, name: str) -> dict[str, Any]:
         """Return what `generate_images` needs to know of a generator, defaults resolved."""
-        options = self.resolved(name).model_dump(mode="json", include=CALL_OPTIONS)
-        # One size and codec for all sources: a classifier would tell them apart by these.
-        options["stored_size"] = self.real.image_size
-        options["image_format"] = self.real.image_format
-        if (labels := self.generators[name].class_labels) is not None:
-            options["class_labels"] = labels
-        if (realism := self.generators[name].realism) is not None:
-            options["realism"] = realism.scale
-        if (search := self.generators[name].search) is not None:
-            scorer = self.scorers[search.scorer]
-            options["search"] = {
-                "candidates": search.candidates,
-                "scorer": scorer.options(),
-                "roles": sorted(scorer.roles),
-            }
-        trained = self.generators[name].trained
-        if trained is not None:
-            text_encoder = self.trained_models[trained].text_encoder
-            # The PixArt pipeline's defaults are for large images and web captions.
-            options["arguments"] = {
-                "max_sequence_length": self.text_encoders[text_encoder].max_tokens,
-                "use_resolution_binning": False,
-                "clean_caption": False,
-                **options["arguments"],
-            }
-        return options
+        return calls.generator_options(self, name)
 
     def snapshots(self, trained: str) -> list[int]:
         """Return the steps after which a model in training is kept, besides its end."""
@@ -384,14 +337,7 @@ class Config(Section):
 
     def generation_modules(self, name: str) -> list[str]:
         """Return the modules that shape a generator's images and are found by their names."""
-        generator = self.generators[name]
-        found = ["synthgap.diffusion.realism"] if generator.realism else []
-        if generator.search:
-            scorer = self.scorers[generator.search.scorer]
-            found += ["synthgap.generators.search", *scorer_modules(scorer.options())]
-        if generator.trained is not None:
-            found.append(DENOISER_MODULES[self.trained_models[generator.trained].denoiser.kind])
-        return found
+        return calls.generation_modules(self, name)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
