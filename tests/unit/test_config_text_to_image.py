@@ -135,6 +135,10 @@ def test_only_splits_that_something_is_made_of_are_generated():
             "width: 30 is no multiple of 4",
         ),
         (
+            changed("trained_models", "ta", "denoiser", to={"width": 64}),
+            "trained_models.ta.denoiser.kind: missing",
+        ),
+        (
             changed("trained_models", "ta", "denoiser", to={"kind": "cad-i", "data_width": 66}),
             "interface_heads: 4 heads do not divide the smaller of width and data_width, 66",
         ),

@@ -24,6 +24,9 @@ def explain(problem: dict[str, Any], raw: dict[str, Any], schema: dict[str, Any]
         known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
         field = problem["ctx"]["discriminator"].strip("'")
         return f"  {key}.{field}: no `{tag}`{suggest(tag, known)}"
+    if kind == "union_tag_not_found":
+        field = problem["ctx"]["discriminator"].strip("'")
+        return f"  {key}.{field}: missing"
     if kind == "missing":
         return f"  {key}: missing"
     if kind == "value_error":
