@@ -173,7 +173,8 @@ def test_what_does_not_fit_is_named(keys, value, said):
 
 def test_a_model_may_not_learn_from_one_that_learnt_from_it():
     raw = copy.deepcopy(DIGITS)
-    raw["edm_models"]["other"] = {"synthetic": [{"source": "pretrained", "images": 10}]}
+    other = {"synthetic": [{"source": "pretrained", "images": 10}]}
+    raw["edm_models"]["other"] = raw["edm_models"]["small"] | other
     raw["generators"]["other"] = {"edm": "other", "steps": 2}
     assert config.parse(copy.deepcopy(raw)).edm_models["other"].synthetic
     raw["edm_models"]["pretrained"]["synthetic"] = [{"source": "other", "images": 10}]
