@@ -150,3 +150,13 @@ def test_the_page_has_the_section_and_needs_no_accuracy():
     assert "Told where images come from, no model was made worse by synthetic ones." in page
     assert page.count("not distinguishable") >= 3
     assert "worse than DM in 3 of 5 cases: 100 real images and 1,000 of stylegan (sizes)" in page
+
+
+@pytest.mark.parametrize("figure", [casd_by_size, casd_classes])
+def test_intervals_lie_within_the_axes(figure):
+    table = to_table(study())
+    drawn = figure.draw(table)
+    low, high = (min(a.get_ylim()[0] for a in drawn.axes), max(a.get_ylim()[1] for a in drawn.axes))
+    shown = figure.numbers(table)
+    assert low <= min(row.ci_low for row in shown)
+    assert high >= max(row.ci_high for row in shown)

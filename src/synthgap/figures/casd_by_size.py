@@ -96,6 +96,7 @@ def _panel(axes: Axes, found: Found, sources: list[str]) -> None:
             zorder=3,
             transform=style.dodge(axes, number, len(lines), 3),
         )  # fmt: skip
+        style.reach(axes, points, intervals)
         if by_synthetic and arm == "dm":
             axes.axhline(intervals[0].value, color=colour, lw=1, ls=(0, (5, 2)), gid="DM")
     places = sorted({at for points in lines.values() for at in points})

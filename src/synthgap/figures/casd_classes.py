@@ -57,6 +57,7 @@ def draw(table: Any) -> Figure:
                 transform=style.dodge(axes, number, len(of), 7),
                 zorder=3,
             )  # fmt: skip
+            style.reach(axes, range(len(names)), intervals)
         if real is not None:
             axes.axhline(1 / len(real), color=style.MUTED, lw=1, ls=":", gid="even")
         axes.set_xticks(range(len(names)), names)

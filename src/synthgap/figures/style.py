@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 from numpy.typing import NDArray
 
+from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 
 INK = "#1f2933"
@@ -152,12 +153,20 @@ def prompt_marker(prompts: str, kinds: Sequence[str]) -> str:
 def dodge(axes: Axes, index: int, count: int, points: float = 5) -> Any:
     """A transform that moves series apart sideways on paper, so error bars do not hide each other.
 
-    The data stay untouched.
+    The data stay untouched. What is moved does not widen the axes by itself: see `reach`.
     """
     shift = (index - (count - 1) / 2) * points / 72
     figure = axes.get_figure(root=True)
     assert figure is not None
     return axes.transData + ScaledTranslation(shift, 0, figure.dpi_scale_trans)
+
+
+def reach(axes: Axes, x: Iterable[float], intervals: Iterable[Interval]) -> None:
+    """Widen the axes until they hold points with their intervals, moved by `dodge` or not."""
+    for at, interval in zip(x, intervals, strict=True):
+        ends = [end for end in interval if not np.isnan(end)]
+        axes.update_datalim([(at, end) for end in ends])
+    axes.autoscale_view()
 
 
 def diagonal(axes: Axes) -> None:
