@@ -2,36 +2,24 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from checkout import Checkout, copy_checkout
+from checkout import Checkout
 
-TINY = Path(__file__).with_name("tiny-text-to-image.yaml")
-CONFIG = TINY.name
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Checkout:
-    """A checkout in which study B has been made; only look at it."""
-    made = copy_checkout(tmp_path_factory.mktemp("study-b"))
-    shutil.copy2(TINY, made.folder)
-    result = made.snakemake("--cores", "2", "all", config=CONFIG)
-    assert result.returncode == 0, result.stdout[-5000:]
-    return made
+CONFIG = "tiny-text-to-image.yaml"
 
 
 @pytest.fixture(scope="module")
-def rows(study):
-    table = pq.read_table(study / "results-b/metrics.parquet").to_pylist()
+def rows(study_b):
+    table = pq.read_table(study_b / "results-b/metrics.parquet").to_pylist()
     return [row | {"settings": json.loads(row["settings"])} for row in table]
 
 
-def test_only_the_split_that_is_asked_for_is_made(study):
-    folders = (study / "results-b/images").glob("*/*/rgb")
+def test_only_the_split_that_is_asked_for_is_made(study_b):
+    folders = (study_b / "results-b/images").glob("*/*/rgb")
     made = {(path.parts[-3], path.parts[-2]) for path in folders}
     generated = {pair for pair in made if pair[0] not in ("real", "cutmix-half")}
     assert generated == {("ta-caption", "test"), ("ta@2-caption", "test"), ("mix-caption", "test")}
@@ -52,18 +40,18 @@ def test_every_model_has_its_numbers(rows):
         assert told["augmentation"] == (mixed if source.startswith("mix") else "none")
 
 
-def test_the_model_before_its_end_is_another_one(study):
+def test_the_model_before_its_end_is_another_one(study_b):
     weights = "transformer/diffusion_pytorch_model.safetensors"
-    end = load_file(study / "results-b/models/ta" / weights)
-    before = load_file(study / "results-b/models/ta.snapshots/2" / weights)
+    end = load_file(study_b / "results-b/models/ta" / weights)
+    before = load_file(study_b / "results-b/models/ta.snapshots/2" / weights)
     assert end.keys() == before.keys()
     assert any(not end[name].equal(before[name]) for name in end)
 
 
-def test_composites_are_described_by_what_they_are_made_of(study):
-    [path] = (study / "results-b/captions/cutmix-half/train").glob("*.parquet")
+def test_composites_are_described_by_what_they_are_made_of(study_b):
+    [path] = (study_b / "results-b/captions/cutmix-half/train").glob("*.parquet")
     captions = {row["key"]: row["caption"] for row in pq.read_table(path).to_pylist()}
-    rows = pq.read_table(study / "results-b/images/cutmix-half/train/rgb/00000.parquet")
+    rows = pq.read_table(study_b / "results-b/images/cutmix-half/train/rgb/00000.parquet")
     for row in rows.to_pylist():
         base, details = row["class_name"], json.loads(row["details"])
         partner, across = details["partner_class_name"], details["box"][1] > 0
@@ -71,16 +59,16 @@ def test_composites_are_described_by_what_they_are_made_of(study):
         assert captions[row["key"]] == f"{base} {words[0]}, {partner} {words[1]}"
 
 
-def test_page_and_figures_show_the_study(study):
-    page = (study / "results-b/report.html").read_text()
+def test_page_and_figures_show_the_study(study_b):
+    page = (study_b / "results-b/report.html").read_text()
     assert "What do captions and augmentation make of text-to-image models?" in page
     for name in ("text_to_image", "text_to_image_by_step"):
         assert f'id="figure-{name}"' in page
-        assert (study / f"results-b/figures/{name}.csv").exists()
+        assert (study_b / f"results-b/figures/{name}.csv").exists()
 
 
-def test_what_reruns(study, tmp_path):
-    copy = Checkout(shutil.copytree(study.folder, tmp_path / "copy", symlinks=True))
+def test_what_reruns(study_b, tmp_path):
+    copy = Checkout(shutil.copytree(study_b.folder, tmp_path / "copy", symlinks=True))
     assert copy.planned(config=CONFIG) == {}
     # Nodes and the study's own words shape no model.
     copy.edit(CONFIG, "generators: [ta, mix]", "generators: [mix, ta]")
