@@ -28,6 +28,7 @@ include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/compositional.smk"
 include: "workflow/rules/casd.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/examples.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
 
@@ -45,7 +46,7 @@ rule all:
         rules.write_report.output.claims,
         rules.write_report.input.figures,
         rules.write_report.input.numbers,
-        rules.write_report.input.sheets,
+        drawn_sheets(),
         lambda w: image_shards() + view_shards(),
         all_captions(),
 
@@ -120,7 +121,7 @@ rule figures:
     input:
         rules.write_report.input.figures,
         rules.write_report.input.numbers,
-        rules.write_report.input.sheets,
+        drawn_sheets(),
 
 
 rule report:

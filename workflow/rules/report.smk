@@ -81,7 +81,9 @@ rule write_report:
         classes=rules.collect_metrics.output.classes,
         figures=expand(rules.plot_figure.output.figure, figure=FIGURES),
         numbers=expand(rules.plot_figure.output.numbers, figure=FIGURES),
-        sheets=drawn_sheets(),
+        specs=expand(rules.plot_figure.output.spec, figure=FIGURES),
+        examples=rules.choose_examples.output.examples,
+        occlusion=[f"{RESULTS}/figures/occlusion-{name}.png" for name in OCCLUDED],
         quizzes=quizzes(),
         captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
@@ -107,6 +109,7 @@ rule write_report:
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
-        " --numbers {input.numbers} --classes {input.classes} --sheets {input.sheets} --caption-sample {input.captions}"
+        " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
+        " --sheets {input.occlusion} --caption-sample {input.captions}"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
