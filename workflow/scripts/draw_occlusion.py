@@ -11,7 +11,7 @@ from synthgap.data.occlusion_maps import OcclusionMaps, load_maps
 from synthgap.data.shards import Manifest
 from synthgap.errors import UserError
 from synthgap.figures.occlusion import draw
-from synthgap.figures.style import context, svg
+from synthgap.figures.matplotlib_style import context, svg
 from synthgap.job import command, count, input_path, output_path, run
 
 
