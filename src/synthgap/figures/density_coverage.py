@@ -71,7 +71,7 @@ def draw(
     told = {"source": "Source", "x_text": "Density", "y_text": "Coverage", "n": "n"}
     muted = alt.value(style.MUTED)
     pairs = [[rows[s.name] for s in pair] for pair in data.pairs(sources)]
-    of_real = {"fill": style.PAPER, "stroke": style.REAL_COLOUR, "size": 110, "strokeWidth": 1.2}
+    of_real = {"fill": style.PAPER, "stroke": style.REAL_COLOUR, "size": 190, "strokeWidth": 1.2}
     of_sources = {"stroke": style.INK, "strokeWidth": 0.7, "size": 75}
     first = [rows[s.name] for s in sources if s.prompts == kinds[0]]
     layers = [
@@ -79,7 +79,6 @@ def draw(
         marks.intervals(every, plane, "x", width=1, color=muted),
         marks.intervals(every, plane, "y", width=1, color=muted),
         *labels.label_points(first, plane, marks=every),
-        marks.points([real], plane, look=of_real, shape=shape, tooltip=marks.tips(**told)),
         marks.points(
             list(rows.values()),
             plane,
@@ -88,6 +87,7 @@ def draw(
             shape=shape,
             tooltip=marks.tips(**told, accuracy_text="Synth→Real top-1 accuracy"),
         ),
+        marks.points([real], plane, look=of_real, shape=shape, tooltip=marks.tips(**told)),
     ]
     return style.finish(
         [style.Panel(plane, layers)],

@@ -13,7 +13,7 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgap.figures.marks import Datum
+from synthgap.figures.marks import Datum, chart_of
 from synthgap.figures.style import FADED, INK, MUTED, PAPER, SHOWN, Plane
 
 SIZE = 10.5
@@ -70,7 +70,7 @@ def label_points(
     ]
     opacity = _opacity(plane)
     at = {"x": plane.across(), "y": plane.up(), "opacity": opacity}
-    named = alt.Chart(alt.Data(values=found))
+    named = chart_of(found)
     charts = []
     if any(row["far"] for row in found):
         leader = named.transform_filter("datum.far").mark_rule(
@@ -154,12 +154,12 @@ def label_ends(
         | {"dy": round(float(dy), 1)}
         for row, dy in zip(rows, moved, strict=True)
     ]
-    named = alt.Chart(alt.Data(values=found))
+    named = chart_of(found)
     opacity = _opacity(plane)
     dy = alt.ExprRef("datum.dy")
     leader = named.mark_rule(strokeWidth=0.8, clip=False, x2Offset=14, y2Offset=dy).encode(
         x=plane.across(),
-        x2=alt.X2Value("width"),
+        x2=alt.value("width"),
         y=plane.up(),
         y2=alt.Y2("y"),
         stroke=alt.Stroke("colour", type="nominal", scale=None),
@@ -173,9 +173,7 @@ def label_ends(
     return [leader, text]
 
 
-def apart(
-    wanted: NDArray[np.float64], step: float, low: float, high: float
-) -> NDArray[np.float64]:
+def apart(wanted: NDArray[np.float64], step: float, low: float, high: float) -> NDArray[np.float64]:
     """Rising places `step` apart at least, near rising wanted ones and, if they fit, in low..high.
 
     Places that touch move together to the mean of what they want, as in isotonic regression.

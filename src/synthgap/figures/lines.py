@@ -78,4 +78,3 @@ def draw_lines(
         marks.intervals(rows, plane, width=1.1, color=colour),
         marks.points(rows, plane, color=colour, tooltip=told, look={"size": 28, "strokeWidth": 0}),
     ]
-

@@ -20,9 +20,12 @@ Datum = dict[str, Any]
 _SHIFT = alt.ExprRef("datum.shift || 0")
 
 
-def number(
-    field: str, of: Row | Interval, *, percent: bool = True, digits: int = 2
-) -> Datum:
+def chart_of(rows: Sequence[Datum]) -> Any:
+    """A chart of rows, without marks yet."""
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def number(field: str, of: Row | Interval, *, percent: bool = True, digits: int = 2) -> Datum:
     """A value for a datum, with its limits and how it is written: `x`, `x_low`, `x_text`..."""
     value, low, high = interval(of)
     found: Datum = {field: value}
@@ -67,22 +70,26 @@ def points(
         look: properties of the mark, such as `size`.
         channels: of Altair, such as `color`, `shape` and `tooltip`.
     """
-    style = {"filled": True, "stroke": PAPER, "strokeWidth": 1, "size": 60} | dict(look or {})
-    chart = alt.Chart(alt.Data(values=rows)).mark_point(xOffset=_SHIFT, **style)
-    return chart.encode(**_on(plane), **_seen(channels))
+    style: dict[str, Any] = {"filled": True, "stroke": PAPER, "strokeWidth": 1, "size": 60} | dict(
+        look or {}
+    )
+    chart = chart_of(rows).mark_point(xOffset=_SHIFT, **style)
+    found: alt.Chart = chart.encode(**_on(plane), **_seen(channels))
+    return found
 
 
 def intervals(
     rows: Sequence[Datum], plane: Plane, along: str = "y", *, width: float = 1.4, **channels: Any
 ) -> alt.Chart:
     """A bar from limit to limit of each row that has them; `along` "x" or "y"."""
-    chart = alt.Chart(alt.Data(values=rows)).transform_filter(f"isValid(datum.{along}_low)")
+    chart = chart_of(rows).transform_filter(f"isValid(datum.{along}_low)")
     chart = chart.mark_rule(xOffset=_SHIFT, x2Offset=_SHIFT, strokeWidth=width)
     if along == "y":
         ends = {"x": plane.across(), "y": plane.up("y_low"), "y2": alt.Y2("y_high")}
     else:
         ends = {"x": plane.across("x_low"), "x2": alt.X2("x_high"), "y": plane.up()}
-    return chart.encode(**ends, **_seen(channels))
+    found: alt.Chart = chart.encode(**ends, **_seen(channels))
+    return found
 
 
 def lines(
@@ -94,9 +101,12 @@ def lines(
     **channels: Any,
 ) -> alt.Chart:
     """A line through the rows of each value of the field `detail`, in the order of their x."""
-    style = {"strokeWidth": 2} | dict(look or {})
-    chart = alt.Chart(alt.Data(values=rows)).mark_line(xOffset=_SHIFT, **style)
-    return chart.encode(**_on(plane), detail=alt.Detail(detail, type="nominal"), **_seen(channels))
+    style: dict[str, Any] = {"strokeWidth": 2} | dict(look or {})
+    chart = chart_of(rows).mark_line(xOffset=_SHIFT, **style)
+    found: alt.Chart = chart.encode(
+        **_on(plane), detail=alt.Detail(detail, type="nominal"), **_seen(channels)
+    )
+    return found
 
 
 def pair_lines(
@@ -111,7 +121,7 @@ def pair_lines(
     ]
     if not rows:
         return []
-    chart = alt.Chart(alt.Data(values=rows)).mark_line(stroke=MUTED, strokeWidth=0.8, opacity=0.6)
+    chart = chart_of(rows).mark_line(stroke=MUTED, strokeWidth=0.8, opacity=0.6)
     order = alt.Order(field, type="quantitative")
     return [chart.encode(**_on(plane), detail=alt.Detail(field, type="nominal"), order=order)]
 
@@ -120,9 +130,10 @@ def diagonal(plane: Plane) -> alt.Chart:
     """The line where both axes are the same."""
     low = max(plane.x.domain[0], plane.y.domain[0])
     high = min(plane.x.domain[1], plane.y.domain[1])
-    ends = alt.Data(values=[{"x": low, "y": low}, {"x": high, "y": high}])
-    chart = alt.Chart(ends).mark_line(stroke=MUTED, strokeWidth=1, strokeDash=[5, 4])
-    return chart.encode(**_on(plane))
+    ends = [{"x": low, "y": low}, {"x": high, "y": high}]
+    chart = chart_of(ends).mark_line(stroke=MUTED, strokeWidth=1, strokeDash=[5, 4])
+    found: alt.Chart = chart.encode(**_on(plane))
+    return found
 
 
 def reference(
@@ -144,16 +155,16 @@ def reference(
         name: in its tooltip, where that is not the label.
     """
     row = number(along, of, percent=percent, digits=digits) | {"name": name or label}
-    values = alt.Data(values=[row])
+    values = [row]
     channel = plane.up if along == "y" else plane.across
     told_tips = tips(name="Reference", **{f"{along}_text": "Value"})
-    rule = alt.Chart(values).mark_rule(stroke=colour, strokeWidth=1.8, strokeDash=DASHES)
+    rule = chart_of(values).mark_rule(stroke=colour, strokeWidth=1.8, strokeDash=DASHES)
     found = []
     if f"{along}_low" in row:
         found.append(band(row, plane, along, colour=colour))
     found.append(rule.encode(**{along: channel(along)}, tooltip=told_tips))
     if label:
-        text = alt.Chart(values).mark_text(
+        text = chart_of(values).mark_text(
             align="right", baseline="bottom", dx=-2, dy=-4, fontSize=11, color=colour
         )
         found.append(text.encode(x=alt.value("width"), y=plane.up(), text=alt.Text("name:N")))
@@ -162,10 +173,13 @@ def reference(
 
 def band(row: Datum, plane: Plane, along: str, *, colour: str, opacity: float = 0.12) -> alt.Chart:
     """A band through the whole panel from a row's one limit to the other."""
-    chart = alt.Chart(alt.Data(values=[row])).mark_rect(fill=colour, opacity=opacity)
+    chart = chart_of([row]).mark_rect(fill=colour, opacity=opacity)
     if along == "y":
-        return chart.encode(y=plane.up("y_low"), y2=alt.Y2("y_high"))
-    return chart.encode(x=plane.across("x_low"), x2=alt.X2("x_high"))
+        ends: dict[str, Any] = {"y": plane.up("y_low"), "y2": alt.Y2("y_high")}
+    else:
+        ends = {"x": plane.across("x_low"), "x2": alt.X2("x_high")}
+    found: alt.Chart = chart.encode(**ends)
+    return found
 
 
 def _on(plane: Plane) -> dict[str, Any]:

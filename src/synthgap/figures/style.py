@@ -73,7 +73,7 @@ CONFIG: dict[str, Any] = {
         "columnPadding": 18,
         "gradientStrokeColor": GRID,
     },
-    "title": {"anchor": "start", "color": INK, "fontSize": 13, "offset": 10},
+    "title": {"anchor": "start", "color": INK, "fontSize": 13, "offset": 10, "frame": "group"},
     "point": {"opacity": 1},
     "concat": {"spacing": 28},
 }
@@ -91,14 +91,15 @@ class Axis:
     log: bool = False
     ticks: tuple[float, ...] = ()
     """marks at these values alone, written in full"""
-    count: int = 6
+    count: int = 5
     """about how many marks, where they are not told"""
     whole: bool = False
     """marks at whole numbers without thousands' commas: years"""
     names: tuple[str, ...] = ()
     """of a discrete axis, in the order of drawing (from the top)"""
     labels: bool = True
-    """False: written at a neighbouring panel already"""
+    """False: names that a neighbouring panel has already; the page writes them in panels that it
+    lays under each other"""
     grid: bool = True
 
     def share(self, value: float | str) -> float:
@@ -123,7 +124,7 @@ class Axis:
         if not self.labels:
             told["labels"] = False
         if self.names:
-            return alt.Axis(**told, ticks=False, domain=False)
+            return alt.Axis(**told, ticks=False, domain=False, labelPadding=8)
         if self.ticks:
             told["values"] = list(self.ticks)
         else:
@@ -236,9 +237,11 @@ def finish(
     """
     made = []
     chosen: dict[str, list[str]] = {}
+    datasets: dict[str, list[Any]] = {}
     for place, panel in enumerate(panels):
         plane, name = panel.plane, f"panel_{place}"
         layers = [*panel.layers[:-1], panel.layers[-1].properties(name=name)]
+        layers = [_with_named_rows(layer, datasets) for layer in layers]
         title = {"title": panel.title} if panel.title else {}
         made.append(alt.layer(*layers).properties(width=plane.width, height=plane.height, **title))
         if plane.zoom and not plane.x.names and not plane.y.names:
@@ -250,11 +253,16 @@ def finish(
         parameters.append(_parameter(_shown(series), views))
         usermeta["series"] = {"field": series.field, "values": list(series.names)}
     chart: Any = made[0] if len(made) == 1 else alt.concat(*made, columns=columns)
-    extra = {"usermeta": usermeta} if usermeta else {}
+    extra: dict[str, Any] = {"usermeta": usermeta} if usermeta else {}
     if parameters:
         extra["params"] = parameters
     chart = chart.properties(
-        description=description, background=PAPER, padding=10, config=CONFIG, **extra
+        description=description,
+        background=PAPER,
+        padding=10,
+        config=CONFIG,
+        datasets=datasets,
+        **extra,
     )
     found: alt.LayerChart | alt.ConcatChart = chart
     return found
@@ -325,6 +333,15 @@ def dodge(index: int, count: int, pixels: float = 7) -> float:
     return (index - (count - 1) / 2) * pixels
 
 
+def _with_named_rows(layer: alt.Chart, datasets: dict[str, list[Any]]) -> alt.Chart:
+    """The layer with its rows among `datasets`, where layers with the same ones share them."""
+    told: Any = layer.data
+    known = [name for name, rows in datasets.items() if rows == told.values]
+    name = known[0] if known else f"rows_{len(datasets)}"
+    datasets[name] = told.values
+    return layer.properties(data=alt.NamedData(name=name))
+
+
 def _channel(axis: Axis) -> dict[str, Any]:
     kind = "nominal" if axis.names else "quantitative"
     return {"type": kind, "title": axis.title or None, "scale": axis.scale(), "axis": axis.axis()}
@@ -341,7 +358,8 @@ def _zoom(name: str) -> alt.Parameter:
 
 
 def _parameter(parameter: alt.Parameter, views: list[str]) -> alt.TopLevelSelectionParameter:
-    return alt.TopLevelSelectionParameter(**parameter.param.to_dict(), views=views)
+    told: Any = parameter.param
+    return alt.TopLevelSelectionParameter(**told.to_dict(), views=views)
 
 
 def _pick(name: str, kinds: Sequence[str], known: Mapping[str, str], spare: Sequence[str]) -> str:

@@ -60,9 +60,7 @@ def _found(table: Any) -> list[Column]:
     return found
 
 
-def _panel(
-    column: Column, arms: list[Arm], series: style.Series, *, labelled: bool
-) -> style.Panel:
+def _panel(column: Column, arms: list[Arm], series: style.Series, *, labelled: bool) -> style.Panel:
     note = ", ".join(part for part in (column.note, column.distribution) if part)
     digits = digits_for(max(abs(n.interval.value) for n in column.by_arm.values()))
     rows, trainings = [], []

@@ -13,9 +13,7 @@ from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
-def draw(
-    table: Any, *, architecture: str | None = None
-) -> alt.LayerChart | alt.ConcatChart:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images against the generator's x, one line per kind of prompt.
 
     A dashed line with a band is Real->Real, what real training images reach.
@@ -48,6 +46,8 @@ def draw(
         width=560 if len(sources) <= 12 else 700,
     )
     of_kinds = [[row for row in rows if row["series"] == name] for name in series.names]
+    low, high = plane.x.domain
+    of_real = (low, real.value, high, real.value)
     between = [
         (one["x"], one["y"], other["x"], other["y"])
         for chosen in of_kinds
@@ -59,7 +59,7 @@ def draw(
         *marks.reference(real, plane, "Real→Real"),
         marks.lines(rows, plane, "series", color=series.colour()),
         marks.intervals(rows, plane, color=series.colour()),
-        *labels.label_points(of_kinds[0], plane, marks=rows, lines=between),
+        *labels.label_points(of_kinds[0], plane, marks=rows, lines=[of_real, *between]),
         marks.points(
             rows, plane, color=series.colour(), shape=series.shape(), tooltip=marks.tips(**told)
         ),

@@ -20,9 +20,7 @@ PANELS = (
 _FILLS = {"texture": style.PAPER, "high": style.PAPER}
 
 
-def draw(
-    table: Any, *, architecture: str | None = None
-) -> alt.LayerChart | alt.ConcatChart:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Each source's accuracy relative to real data, in a probe's space (y) and in RGB (x).
 
     Relative: Synth->Real divided by Real->Real of the same probe, so that what a probe cannot see
@@ -54,12 +52,10 @@ def draw(
     ends = [end for of in found.values() for s in sources for end in marks.interval(of[s.name])]
     both = style.reach(ends, 0.05)
     made = []
-    for place, (title, probes) in enumerate(panels):
+    for title, probes in panels:
         plane = style.Plane(
             style.Axis("RGB: Synth→Real, share of Real→Real", both, percent=True),
-            style.Axis(
-                "Probe: Synth→Real, share of Real→Real", both, percent=True, labels=place == 0
-            ),
+            style.Axis("Probe: Synth→Real, share of Real→Real", both, percent=True),
             width=340,
             height=340,
         )
@@ -82,7 +78,9 @@ def draw(
                 look={"size": 45, "stroke": None, "strokeWidth": 1.5},
                 fill=series.fill(),
                 stroke=series.stroke(),
-                shape=prompts.shape(symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED),
+                shape=prompts.shape(
+                    orient="top", symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED
+                ),
                 tooltip=told,
             ),
         ]

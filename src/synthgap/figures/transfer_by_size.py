@@ -14,6 +14,7 @@ from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 Points = dict[str, dict[float, Row]]
+_REAL = "real images"
 
 
 def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
@@ -32,9 +33,10 @@ def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     kinds = data.prompt_kinds(sources)
     sizes = sorted({size for at in points.values() for size in at})
     ends = [end for at in points.values() for row in at.values() for end in marks.interval(row)]
-    series = line_series(sources, *(["real images"] if REAL in points else []))
+    series = line_series(sources, *([_REAL] if REAL in points else []))
+    dashed = {"strokeWidth": 2.5, "strokeDash": style.DASHES}
     panels = []
-    for place, kind in enumerate(kinds or [""]):
+    for kind in kinds or [""]:
         plane = style.Plane(
             style.Axis(
                 "Training images",
@@ -42,27 +44,18 @@ def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
                 log=True,
                 ticks=tuple(sizes) if len(sizes) <= 5 else (),
             ),
-            style.Axis(
-                "" if place else "Top-1 accuracy on real images",
-                style.reach(ends, 0.06),
-                percent=True,
-                labels=place == 0,
-            ),
+            style.Axis("Top-1 accuracy on real images", style.reach(ends, 0.06), percent=True),
             width=300,
         )
         rows = line_rows([s for s in sources if s.prompts == kind], sources, points, kinds)
-        layers = []
-        if REAL in points:
-            real = line_data(points[REAL], REAL, "real images", style.REAL_COLOUR)
-            look = {"strokeWidth": 2.5, "strokeDash": style.DASHES}
-            layers += draw_lines(real, plane, "Training images", look=look)
-            rows = [*rows, *real]
-            layers += draw_lines(rows[: -len(real)], plane, "Training images")
-        else:
-            layers += draw_lines(rows, plane, "Training images")
+        real = line_data(points.get(REAL, {}), REAL, _REAL, style.REAL_COLOUR)
+        layers = [
+            *labels.label_ends(line_ends([*rows, *real]), plane),
+            *draw_lines(real, plane, "Training images", look=dashed),
+            *draw_lines(rows, plane, "Training images"),
+        ]
         title = data.prompt_title(kind) if kind else ""
-        last = labels.label_ends(line_ends(rows), plane)
-        panels.append(style.Panel(plane, [*last, *layers], title[:1].upper() + title[1:]))
+        panels.append(style.Panel(plane, layers, title[:1].upper() + title[1:]))
     return style.finish(
         panels,
         "Accuracy on real images by the number of training images, a line for each source, with "
