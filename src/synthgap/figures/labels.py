@@ -195,7 +195,7 @@ def apart(wanted: NDArray[np.float64], step: float, low: float, high: float) -> 
 def _opacity(plane: Plane) -> alt.OpacityValue:
     """Names of what is zoomed away are not seen; those of what is not chosen fade."""
     conditions: list[dict[str, Any]] = [{"param": SHOWN, "value": 1}]
-    if plane.inside != "true":
+    if plane.inside:
         conditions.insert(0, {"test": f"!({plane.inside})", "value": 0})
     return alt.OpacityValue(FADED, condition=conditions)
 

@@ -165,10 +165,15 @@ class Plane:
         return alt.Y(field, **_channel(self.y))
 
     @property
+    def can_zoom(self) -> bool:
+        """Planes with names on an axis can not."""
+        return bool(self.zoom) and not self.x.names and not self.y.names
+
+    @property
     def inside(self) -> str:
-        """Whether a datum's point is not zoomed away, as an expression."""
-        if not self.zoom or self.x.names or self.y.names:
-            return "true"
+        """Whether a datum's point is not zoomed away, as an expression; "" where none can be."""
+        if not self.can_zoom:
+            return ""
         return " && ".join(
             f"(!isValid({self.zoom}.{field}) || inrange(datum.{field}, {self.zoom}.{field}))"
             for field in ("x", "y")
@@ -236,21 +241,28 @@ def finish(
         columns: panels in a row.
     """
     made = []
-    chosen: dict[str, list[str]] = {}
+    zoomed: dict[str, list[str]] = {}
+    choosing: list[str] = []
     datasets: dict[str, list[Any]] = {}
     for place, panel in enumerate(panels):
         plane, name = panel.plane, f"panel_{place}"
-        layers = [*panel.layers[:-1], panel.layers[-1].properties(name=name)]
-        layers = [_with_named_rows(layer, datasets) for layer in layers]
+        layers = [_with_named_rows(layer, datasets) for layer in panel.layers]
+        layers[-1] = layers[-1].properties(name=name)
+        if plane.can_zoom:
+            zoomed.setdefault(plane.zoom, []).append(name)
+        # One view hears the legend that panels share; each hears clicks on its own marks.
+        if series and (place == 0 or not series.legend):
+            at = _legend_of(series, layers)
+            if at != len(layers) - 1:
+                name = f"legend_{place}"
+                layers[at] = layers[at].properties(name=name)
+            choosing.append(name)
         title = {"title": panel.title} if panel.title else {}
         made.append(alt.layer(*layers).properties(width=plane.width, height=plane.height, **title))
-        if plane.zoom and not plane.x.names and not plane.y.names:
-            chosen.setdefault(plane.zoom, []).append(name)
-    parameters = [_parameter(_zoom(name), views) for name, views in chosen.items()]
+    parameters = [_parameter(_zoom(name), views) for name, views in zoomed.items()]
     usermeta: dict[str, Any] = {}
     if series:
-        views = [f"panel_{place}" for place in range(len(panels))]
-        parameters.append(_parameter(_shown(series), views))
+        parameters.append(_parameter(_shown(series), choosing))
         usermeta["series"] = {"field": series.field, "values": list(series.names)}
     chart: Any = made[0] if len(made) == 1 else alt.concat(*made, columns=columns)
     extra: dict[str, Any] = {"usermeta": usermeta} if usermeta else {}
@@ -331,6 +343,17 @@ def shade(colour: str, share: float) -> str:
 def dodge(index: int, count: int, pixels: float = 7) -> float:
     """How far a series is moved sideways on paper, so that intervals do not hide each other."""
     return (index - (count - 1) / 2) * pixels
+
+
+def _legend_of(series: Series, layers: Sequence[alt.Chart]) -> int:
+    """The layer whose legend is drawn, the first: a parameter of another would not hear it."""
+    if series.legend:
+        for place, layer in enumerate(layers):
+            told: Any = layer.encoding
+            for channel in ("color", "fill", "stroke", "shape"):
+                if getattr(getattr(told, channel), "shorthand", None) == series.field:
+                    return place
+    return len(layers) - 1
 
 
 def _with_named_rows(layer: alt.Chart, datasets: dict[str, list[Any]]) -> alt.Chart:
