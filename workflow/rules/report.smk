@@ -1,10 +1,12 @@
 # Figures, contact sheets and the page that people open.
 
 
+# The page embeds the spec; the SVG of the same spec is for print.
 rule plot_figure:
     input:
         metrics=METRICS,
     output:
+        spec=f"{RESULTS}/figures/{{figure}}.json",
         figure=f"{RESULTS}/figures/{{figure}}.svg",
         numbers=f"{RESULTS}/figures/{{figure}}.csv",
     log:
@@ -23,7 +25,7 @@ rule plot_figure:
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
         " {params.distribution}"
-        " --figure {output.figure} --numbers {output.numbers} --log {log}"
+        " --spec {output.spec} --figure {output.figure} --numbers {output.numbers} --log {log}"
 
 
 rule draw_contact_sheet:
