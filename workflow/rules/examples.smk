@@ -101,7 +101,8 @@ rule choose_examples:
     resources:
         **needs(mem_mb=4000, minutes=60),
     params:
-        sheets=as_json(EXAMPLE_SHEETS),
+        # In the order of the config, which is that of the page.
+        sheets=json.dumps(EXAMPLE_SHEETS),
         code=code_digest("choose_examples"),
     shell:
         "python $SYNTHGAP_SCRIPTS/choose_examples.py --sheets {params.sheets:q}"

@@ -122,9 +122,7 @@ def main(args: argparse.Namespace) -> None:
     write_measures(args.output, found, args.about, facts)
 
 
-def write_items(
-    path: Path, real: list[str], generated: list[str], neighbours: PRDC | None
-) -> None:
+def write_items(path: Path, real: list[str], generated: list[str], neighbours: PRDC | None) -> None:
     """Write a row an image, in what order the features came; no rows without `prdc`.
 
     Of a generated image in how many real balls it lies, of a real one whether its own ball holds a

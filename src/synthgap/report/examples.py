@@ -19,6 +19,7 @@ from PIL import Image
 
 from synthgap.data.shards import ImageReader, Manifest, read_rows
 from synthgap.errors import UserError
+from synthgap.figures.data import REAL
 from synthgap.metrics.memorised import IS_SIMILARITY
 
 SCHEMA = pa.schema(
@@ -235,7 +236,7 @@ def describe(sheets: Mapping[str, list[Picked]], captions: Mapping[str, str]) ->
     """Read the images of some sheets, and what their shards tell of them.
 
     Args:
-        captions: of real images, by key.
+        captions: of real images, by key; those of others are in their prompts.
 
     Raises:
         UserError: a shard is damaged.
@@ -248,7 +249,12 @@ def describe(sheets: Mapping[str, list[Picked]], captions: Mapping[str, str]) ->
                 image = reader.read_image(tar, row["offset"], row["length"])
                 found.made.setdefault(str(tar), _made(tar))
                 height, width = image.shape[:2]
-                about = {"sheet": sheet, "line": one.line, "note": one.note, "tar": str(tar)}
+                about: dict[str, Any] = {
+                    "sheet": sheet,
+                    "line": one.line,
+                    "note": one.note,
+                    "tar": str(tar),
+                }
                 about |= {"width": width, "height": height, "thumbnail": thumbnail(image)}
                 key = json.loads(row["details"]).get("captioned", row["key"])
                 known = {name: row[name] for name in SCHEMA.names if name in row}

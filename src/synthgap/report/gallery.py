@@ -62,10 +62,12 @@ SHEETS = {
     ),
 }
 _PAIRS = {"nearest"}
-# So narrow that their pixels are shown as squares.
+# Images that are shown in a line, at most, where lines stand beside each other.
+_SHORT = 8
+# So small that their pixels are shown as squares where one is looked at.
 _TINY = 64
-_SHOWN = 64
-"""Width in pixels that tiny images are shown at, about."""
+_SHOWN, _LARGE = 48, 96
+"""Width in pixels that tiny images and others are shown at."""
 _AGAIN = "python workflow/scripts/regenerate_image.py --tar {tar} --key {key} --image again.png"
 
 
@@ -100,6 +102,11 @@ class Sheet:
     lines: list[Line]
     pairs: bool
 
+    @property
+    def short(self) -> bool:
+        """Whether lines may stand beside each other."""
+        return max(len(line.images) for line in self.lines) <= _SHORT
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -115,7 +122,8 @@ def gallery(examples: Examples, given: str = "") -> Gallery | None:
     Args:
         given: the options that name the config files, as they are typed behind a target.
     """
-    sheets, told = [], []
+    sheets: list[Sheet] = []
+    told: list[dict[str, Any]] = []
     for kind, (title, caption) in SHEETS.items():
         shown = []
         for line, rows in lines(row for row in examples.rows if row["sheet"] == kind):
@@ -142,7 +150,7 @@ def _thumbnail(number: int, row: Mapping[str, Any]) -> Thumbnail:
     source, split, _ = place(row["tar"])
     alt = f"{row['class_name']}, {source}, {split}"
     tiny = max(row["width"], row["height"]) <= _TINY
-    scale = max(1, round(_SHOWN / row["width"])) if tiny else min(1, 96 / row["width"])
+    scale = (_SHOWN if tiny else min(_LARGE, row["width"])) / row["width"]
     width, height = (round(row[side] * scale) for side in ("width", "height"))
     return Thumbnail(number, data_uri(kind, content), alt, row["note"], width, height, tiny)
 
@@ -155,7 +163,7 @@ def _lineage(row: Mapping[str, Any], made: Mapping[str, Any], given: str) -> dic
         ("Source", f"{source}, {split}" + ("" if view == "rgb" else f", view {view}")),
         ("Class", row["class_name"]),
         ("Prompt", row["prompt"]),
-        ("Caption", row["caption"] if row["caption"] not in row["prompt"] else ""),
+        ("Caption", row["caption"]),
         ("Seed", str(row["seed"])),
         ("Size", f"{row['width']} × {row['height']} pixels"),
         ("Shard", row["tar"]),

@@ -60,6 +60,7 @@ async function show(chart) {
     actions: { export: true, source: false, compiled: false, editor: false },
   });
   chart.classList.add("live");
+  chart.querySelector("summary").setAttribute("aria-label", "Save this figure");
   const buttons = chart.parentElement.querySelectorAll("[data-series]");
   const usermeta = JSON.parse(text).usermeta;
   const signal = usermeta?.series && `shown_${usermeta.series.field}_legend`;

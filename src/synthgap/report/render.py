@@ -109,8 +109,9 @@ def render(
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `given` (the options that name the config files),
-            `caption_prompt` (the text that a captioner was asked with), `quizzes` (see `synthgap.report.distinguish`), and `architecture` or
-            `distribution` where the table holds several (see `synthgap.figures.data`).
+            `caption_prompt` (the text that a captioner was asked with), `quizzes` (see
+            `synthgap.report.distinguish`), and `architecture` or `distribution` where the table
+            holds several (see `synthgap.figures.data`).
         caption_sample: images with captions, see `synthgap.report.captions`; shown where the
             table has numbers of captions.
         numbers: the rows behind the figures as CSV text, by the figure's name, for download.
