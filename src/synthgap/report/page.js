@@ -48,6 +48,7 @@ function suited(text, width) {
   if (width < WIDEST_NARROW) {
     const most = Math.max(160, width - MARGIN);
     if (spec.concat) spec.columns = 1;
+    spec.config.legend = { ...spec.config.legend, columns: 2 };
     for (const panel of spec.concat ?? [spec]) if (panel.width > most) panel.width = most;
   }
   return spec;
