@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ CONFIG: dict[str, Any] = {
     },
     "title": {"anchor": "start", "color": INK, "fontSize": 13, "offset": 10, "frame": "group"},
     "point": {"opacity": 1},
+    # Points are told to those who hear the page, and what repeats them is not.
+    **{mark: {"aria": False} for mark in ("line", "rect", "rule", "text")},
     "concat": {"spacing": 28},
 }
 
@@ -290,7 +293,15 @@ def spec(chart: alt.TopLevelMixin) -> str:
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as SVG text, drawn here without network; the same chart gives the same bytes."""
-    return str(vl_convert.vegalite_to_svg(spec(chart), allowed_base_urls=[]))
+    drawn = str(vl_convert.vegalite_to_svg(spec(chart), allowed_base_urls=[]))
+    # Names of clips and gradients are counted on from figure to figure.
+    names = dict.fromkeys(re.findall(r' id="((?:clip|gradient_)\d+)"', drawn))
+    places = {name: f"part-{place}" for place, name in enumerate(names)}
+    return re.sub(
+        r'( id="|url\(#|href="#)((?:clip|gradient_)\d+)\b',
+        lambda found: found[1] + places[found[2]],
+        drawn,
+    )
 
 
 def faded(full: float = 1) -> alt.OpacityValue:
