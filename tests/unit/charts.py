@@ -132,9 +132,9 @@ def drawn_points(chart: Any) -> list[tuple[float, float]]:
 
 
 def overlap(one: Box, other: Box) -> bool:
-    return min(one[2], other[2]) > max(one[0], other[0]) and min(one[3], other[3]) > max(
-        one[1], other[1]
-    )
+    """By more than places are rounded to."""
+    sides = [min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1)]
+    return min(sides) > 0.5
 
 
 def warnings_of(chart: Any, capfd: Any) -> str:
