@@ -107,6 +107,10 @@ def test_tooltips_tell_values_as_the_page_does():
     )
     assert row[told["Source"]] == NAMES[0]
     assert row[told["n"]] == found.n
+    assert row[told["Guidance scale of the generator"]] == "1"
+    (panel,) = charts.panels(transfer_by_generator.draw(to_table(MANY_ROWS)))
+    rows = panel.rows(panel.layers("point")[-1])
+    assert {row["x_text"] for row in rows if row["label"] == "generator-05"} == {"2023-01-01"}
 
 
 def test_transfer_by_probe_draws_the_table():

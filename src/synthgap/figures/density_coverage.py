@@ -64,7 +64,7 @@ def draw(
         "accuracy",
         type="quantitative",
         title="Synth→Real top-1 accuracy",
-        scale=alt.Scale(scheme="viridis", domain=[min(values), max(values)]),
+        scale=alt.Scale(scheme="viridis", domain=list(style.reach(values, 0))),
         legend=alt.Legend(orient="top", gradientLength=240, tickCount=4, labelExpr=style.PERCENT),
     )
     shape = series.shape(symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED)

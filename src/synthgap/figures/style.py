@@ -43,7 +43,7 @@ STAR = (
 DASHES = [7, 3]
 FADED = 0.12
 # Fractions as percentages, on axes and legends.
-PERCENT = "format(100 * datum.value, '.10~g') + '\\u00a0%'"
+PERCENT = "format(100 * datum.value, '.6~g') + '\\u00a0%'"
 SHOWN, ZOOM = "shown", "zoom"
 _SHIFT_DRAG = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
 CONFIG: dict[str, Any] = {
@@ -317,7 +317,7 @@ def reach(
     low, high = min(found), max(found)
     if log:
         low, high = math.log(low), math.log(high)
-    more = margin * (high - low) or 0.05 * abs(high) or 0.05
+    more = margin * (high - low) if high > low else 0.05 * abs(high) or 0.05
     low, high = low - more, high + more
     return (math.exp(low), math.exp(high)) if log else (low, high)
 

@@ -31,7 +31,7 @@ def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt
     real = found[data.REAL]
     rows = [
         {"x": source.x, **marks.number("y", found[source.name]), "n": found[source.name].n}
-        | {"source": source.name, "label": source.generator}
+        | {"source": source.name, "x_text": data.place(source), "label": source.generator}
         | {"series": data.prompt_title(source.prompts)}
         | {"shift": style.dodge(kinds.index(source.prompts), len(kinds))}
         for source in sources
@@ -53,7 +53,7 @@ def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt
         for chosen in of_kinds
         for one, other in itertools.pairwise(chosen)
     ]
-    told = {"source": "Source", "x": data.x_title(sources), "n": "n"}
+    told = {"source": "Source", "x_text": data.x_title(sources), "n": "n"}
     told["y_text"] = "Synth→Real top-1 accuracy"
     layers = [
         *marks.reference(real, plane, "Real→Real"),
