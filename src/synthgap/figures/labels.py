@@ -110,8 +110,6 @@ def places(
     busy = [np.zeros((0, 4)), *(_boxes(plane, row) for row in marks)]
     for x0, y0, x1, y1 in lines:
         busy.append(_pieces(plane.place(x0, y0), plane.place(x1, y1)))
-    taken = np.concatenate(busy)
-    named = np.zeros((0, 4))
     found: list[Datum] = []
     for row in rows:
         half = np.array([text_width(row["label"]), 1.15 * SIZE]) / 2
@@ -119,13 +117,10 @@ def places(
         centre = np.array(plane.place(row["x"], row["y"])) + shift
         offsets = np.concatenate([_DIRECTIONS * (away + half) for away in _DISTANCES])
         boxes = np.hstack([centre + offsets - half, centre + offsets + half])
-        covered = _overlaps(boxes, taken).sum(axis=1)
+        covered = _overlaps(boxes, np.concatenate(busy)).sum(axis=1)
         outside = 4 * half.prod() - _overlaps(boxes, frame)[:, 0]
-        # A name over a name can not be read, however little they share.
-        clash = _overlaps(boxes, named).sum(axis=1)
-        cost = 2 * (covered + outside + clash) + 100 * (clash > 0)
-        best = int(np.argmin(np.repeat(_DISTANCES, len(_DIRECTIONS)) + cost))
-        named = np.concatenate([named, boxes[best : best + 1]])
+        best = int(np.argmin(np.repeat(_DISTANCES, len(_DIRECTIONS)) + 2 * (covered + outside)))
+        busy.append(boxes[best : best + 1])
         dx, dy = offsets[best] + shift
         # The leader ends at the label's box, on the way to its middle.
         part = 1 - min(1.0, *(half / np.maximum(np.abs(offsets[best]), 1e-9)))
