@@ -345,7 +345,7 @@ def shade(colour: str, share: float) -> str:
     """From a light tint of a colour (0) over itself to a dark shade (1)."""
     rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     # Light enough and dark enough to be seen on either ground.
-    tint, dark = [0.45 * c + 0.5 for c in rgb], [0.5 * c for c in rgb]
+    tint, dark = [0.45 * c + 0.5 for c in rgb], [0.62 * c for c in rgb]
     start, end, at = (tint, rgb, 2 * share) if share < 0.5 else (rgb, dark, 2 * share - 1)
     mixed = [(1 - at) * a + at * b for a, b in zip(start, end, strict=True)]
     return "#" + "".join(f"{round(255 * c):02x}" for c in mixed)
