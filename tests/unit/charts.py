@@ -9,7 +9,7 @@ from typing import Any
 import vl_convert
 from matplotlib.figure import Figure
 
-from synthgap.figures import labels, matplotlib_style, style
+from synthgap.figures import labels, matplotlib_style, planes, style
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ def check_conventions(chart: Any) -> None:
         assert all(isinstance(panel.told[side], int) for side in ("width", "height"))
         discrete = any(isinstance(panel.domain(axis)[0], str) for axis in "xy")
         name = panel.told["layer"][-1]["name"]
-        zooms = [p for p in spec.get("params", []) if p["name"].startswith(style.ZOOM)]
+        zooms = [p for p in spec.get("params", []) if p["name"].startswith(planes.ZOOM)]
         assert any(name in p["views"] for p in zooms) != discrete
     for parameter in spec.get("params", []):
-        if parameter["name"].startswith(style.ZOOM):
+        if parameter["name"].startswith(planes.ZOOM):
             assert parameter["bind"] == "scales"
             assert "shiftKey" in parameter["select"]["zoom"]
             assert "shiftKey" in parameter["select"]["translate"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from synthgap.figures import marks, style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.data import Source
 from synthgap.figures.marks import Datum
 from synthgap.metrics.intervals import Interval
@@ -62,7 +62,7 @@ def line_ends(rows: Sequence[Datum]) -> list[Datum]:
 
 def draw_lines(
     rows: Sequence[Datum],
-    plane: style.Plane,
+    plane: planes.Plane,
     x_title: str,
     y_title: str = "Top-1 accuracy",
     *,
