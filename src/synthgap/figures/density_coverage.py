@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from synthgap.figures import data, labels, marks, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
@@ -47,14 +47,14 @@ def draw(
     }
     real = _datum(density[data.REAL], coverage[data.REAL]) | {"source": _REAL, "series": _REAL}
     every = [*rows.values(), real]
-    plane = style.Plane(
-        style.Axis(
+    plane = planes.Plane(
+        planes.Axis(
             "Density: how crowded the generated images are among real ones",
-            style.reach(row.get(f"x{end}") for row in every for end in ("", "_low", "_high")),
+            planes.reach(row.get(f"x{end}") for row in every for end in ("", "_low", "_high")),
         ),
-        style.Axis(
+        planes.Axis(
             "Coverage: share of real images reached",
-            style.reach(row.get(f"y{end}") for row in every for end in ("", "_low", "_high")),
+            planes.reach(row.get(f"y{end}") for row in every for end in ("", "_low", "_high")),
             percent=True,
         ),
         height=380,
@@ -64,8 +64,8 @@ def draw(
         "accuracy",
         type="quantitative",
         title="Synth→Real top-1 accuracy",
-        scale=alt.Scale(scheme="viridis", domain=[min(values), max(values)]),
-        legend=alt.Legend(orient="top", gradientLength=240, tickCount=4, labelExpr=style.PERCENT),
+        scale=alt.Scale(scheme="viridis", domain=list(planes.reach(values, 0))),
+        legend=alt.Legend(orient="top", gradientLength=240, tickCount=4, labelExpr=planes.PERCENT),
     )
     shape = series.shape(symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED)
     told = {"source": "Source", "x_text": "Density", "y_text": "Coverage", "n": "n"}

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgap.figures.marks import Datum, chart_of
-from synthgap.figures.style import FADED, INK, MUTED, PAPER, SHOWN, Plane
+from synthgap.figures.planes import Plane
+from synthgap.figures.style import FADED, INK, MUTED, PAPER, SHOWN
 
 SIZE = 10.5
 STEP = 13.0

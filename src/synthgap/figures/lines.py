@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from synthgap.figures import marks, style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.data import Source
 from synthgap.figures.marks import Datum
 from synthgap.metrics.intervals import Interval
@@ -48,10 +48,11 @@ def line_data(
 ) -> list[Datum]:
     """The rows of one line: the label is its series, and written at its end."""
     about = {"source": source, "series": label, "label": label, "colour": colour, **more}
-    return [
-        {"x": x, **marks.number("y", of), **about} | ({"n": of.n} if isinstance(of, Row) else {})
-        for x, of in at.items()
-    ]
+    found = []
+    for x, of in at.items():
+        row = {"x": x, "x_text": f"{x:,.10g}", **marks.number("y", of), **about}
+        found.append(row | ({"n": of.n} if isinstance(of, Row) else {}))
+    return found
 
 
 def line_ends(rows: Sequence[Datum]) -> list[Datum]:
@@ -61,7 +62,7 @@ def line_ends(rows: Sequence[Datum]) -> list[Datum]:
 
 def draw_lines(
     rows: Sequence[Datum],
-    plane: style.Plane,
+    plane: planes.Plane,
     x_title: str,
     y_title: str = "Top-1 accuracy",
     *,
@@ -71,7 +72,7 @@ def draw_lines(
     if not rows:
         return []
     colour = alt.Color("colour", type="nominal", scale=None)
-    told = marks.tips(source="Source", x=x_title, y_text=y_title, n="n")
+    told = marks.tips(source="Source", x_text=x_title, y_text=y_title, n="n")
     thin = {"strokeWidth": 1.6} | dict(look or {})
     return [
         marks.lines(rows, plane, "source", color=colour, look=thin),

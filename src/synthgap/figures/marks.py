@@ -12,7 +12,8 @@ from typing import Any
 
 import altair as alt
 
-from synthgap.figures.style import DASHES, MUTED, PAPER, REAL_COLOUR, Plane, faded
+from synthgap.figures.planes import Plane
+from synthgap.figures.style import DASHES, MUTED, PAPER, REAL_COLOUR, faded
 from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 

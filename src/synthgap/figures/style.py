@@ -1,4 +1,4 @@
-"""The look of all figures: colours, axes and scales, legends, panels, and what is written of them.
+"""The look of all figures: colours, legends, panels, and what is written of them.
 
 Each figure is one Vega-Lite spec, for the page and for print. Colours are those of Okabe and Ito,
 which stay apart under the common colour-vision deficiencies; nothing is told by colour alone.
@@ -8,8 +8,8 @@ which stay apart under the common colour-vision deficiencies; nothing is told by
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import altair as alt
 import vl_convert
 
 from synthgap.figures.data import prompt_title
+from synthgap.figures.planes import Plane
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -41,9 +42,7 @@ STAR = (
 )
 DASHES = [7, 3]
 FADED = 0.12
-# Fractions as percentages, on axes and legends.
-PERCENT = "format(100 * datum.value, '.10~g') + '\\u00a0%'"
-SHOWN, ZOOM = "shown", "zoom"
+SHOWN = "shown"
 _SHIFT_DRAG = "[pointerdown[event.shiftKey], window:pointerup] > window:pointermove!"
 CONFIG: dict[str, Any] = {
     "font": "sans-serif",
@@ -75,109 +74,10 @@ CONFIG: dict[str, Any] = {
     },
     "title": {"anchor": "start", "color": INK, "fontSize": 13, "offset": 10, "frame": "group"},
     "point": {"opacity": 1},
+    # Points are told to those who hear the page, and what repeats them is not.
+    **{mark: {"aria": False} for mark in ("line", "rect", "rule", "text")},
     "concat": {"spacing": 28},
 }
-
-Pixels = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis: what it is called, and what it reaches from and to; or the names on it."""
-
-    title: str = ""
-    domain: tuple[float, float] = (0, 1)
-    percent: bool = False
-    log: bool = False
-    ticks: tuple[float, ...] = ()
-    """marks at these values alone, written in full"""
-    count: int = 5
-    """about how many marks, where they are not told"""
-    whole: bool = False
-    """marks at whole numbers without thousands' commas: years"""
-    names: tuple[str, ...] = ()
-    """of a discrete axis, in the order of drawing (from the top)"""
-    labels: bool = True
-    """False: names that a neighbouring panel has already; the page writes them in panels that it
-    lays under each other"""
-    grid: bool = True
-
-    def share(self, value: float | str) -> float:
-        """Where a value lies on the axis, from 0 to 1."""
-        if self.names:
-            return (self.names.index(str(value)) + 0.5) / len(self.names)
-        low, high = self.domain
-        if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(float(value))
-        return (float(value) - low) / (high - low)
-
-    def scale(self) -> alt.Scale:
-        """As Vega-Lite has it: nothing is rounded, and zero does not come in by itself."""
-        if self.names:
-            return alt.Scale(domain=list(self.names), type="point", padding=0.5)
-        kind: Any = {"type": "log"} if self.log else {"zero": False}
-        return alt.Scale(domain=list(self.domain), nice=False, **kind)
-
-    def axis(self) -> alt.Axis:
-        """Marks, their labels and the grid."""
-        told: dict[str, Any] = {"grid": self.grid}
-        if not self.labels:
-            told["labels"] = False
-        if self.names:
-            return alt.Axis(**told, ticks=False, domain=False, labelPadding=8)
-        if self.ticks:
-            told["values"] = list(self.ticks)
-        else:
-            told["tickCount"] = self.count
-        if self.percent:
-            told["labelExpr"] = PERCENT
-        elif self.whole:
-            told |= {"format": "d", "tickMinStep": 1}
-        elif self.ticks:
-            told["format"] = ",~r" if self.log else ".10~g"
-        return alt.Axis(**told)
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Where marks stand: two axes and their lengths in pixels.
-
-    Panels whose planes have the same `zoom` are zoomed together; "" for none.
-    """
-
-    x: Axis
-    y: Axis
-    width: int = 560
-    height: int = 340
-    zoom: str = ZOOM
-
-    def place(self, x: float | str, y: float | str) -> Pixels:
-        """Pixels to the right and down from the upper left corner."""
-        down = self.y.share(y) if self.y.names else 1 - self.y.share(y)
-        return self.x.share(x) * self.width, down * self.height
-
-    def across(self, field: str = "x") -> alt.X:
-        """The x channel of a field."""
-        return alt.X(field, **_channel(self.x))
-
-    def up(self, field: str = "y") -> alt.Y:
-        """The y channel of a field."""
-        return alt.Y(field, **_channel(self.y))
-
-    @property
-    def can_zoom(self) -> bool:
-        """Planes with names on an axis can not."""
-        return bool(self.zoom) and not self.x.names and not self.y.names
-
-    @property
-    def inside(self) -> str:
-        """Whether a datum's point is not zoomed away, as an expression; "" where none can be."""
-        if not self.can_zoom:
-            return ""
-        return " && ".join(
-            f"(!isValid({self.zoom}.{field}) || inrange(datum.{field}, {self.zoom}.{field}))"
-            for field in ("x", "y")
-        )
 
 
 @dataclass(frozen=True)
@@ -290,25 +190,20 @@ def spec(chart: alt.TopLevelMixin) -> str:
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as SVG text, drawn here without network; the same chart gives the same bytes."""
-    return str(vl_convert.vegalite_to_svg(spec(chart), allowed_base_urls=[]))
+    drawn = str(vl_convert.vegalite_to_svg(spec(chart), allowed_base_urls=[]))
+    # Names of clips and gradients are counted on from figure to figure.
+    names = dict.fromkeys(re.findall(r' id="((?:clip|gradient_)\d+)"', drawn))
+    places = {name: f"part-{place}" for place, name in enumerate(names)}
+    return re.sub(
+        r'( id="|url\(#|href="#)((?:clip|gradient_)\d+)\b',
+        lambda found: found[1] + places[found[2]],
+        drawn,
+    )
 
 
 def faded(full: float = 1) -> alt.OpacityValue:
     """So opaque where a mark's series is shown, and nearly gone elsewhere."""
     return alt.OpacityValue(FADED * full, condition={"param": SHOWN, "value": full})
-
-
-def reach(
-    values: Iterable[float | None], margin: float = 0.08, *, log: bool = False
-) -> tuple[float, float]:
-    """A domain that holds all of these, and some room at either end."""
-    found = [value for value in values if value is not None and not math.isnan(value)]
-    low, high = min(found), max(found)
-    if log:
-        low, high = math.log(low), math.log(high)
-    more = margin * (high - low) or 0.05 * abs(high) or 0.05
-    low, high = low - more, high + more
-    return (math.exp(low), math.exp(high)) if log else (low, high)
 
 
 def prompt_series(kinds: Sequence[str]) -> Series:
@@ -334,7 +229,7 @@ def shade(colour: str, share: float) -> str:
     """From a light tint of a colour (0) over itself to a dark shade (1)."""
     rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     # Light enough and dark enough to be seen on either ground.
-    tint, dark = [0.45 * c + 0.5 for c in rgb], [0.5 * c for c in rgb]
+    tint, dark = [0.45 * c + 0.5 for c in rgb], [0.62 * c for c in rgb]
     start, end, at = (tint, rgb, 2 * share) if share < 0.5 else (rgb, dark, 2 * share - 1)
     mixed = [(1 - at) * a + at * b for a, b in zip(start, end, strict=True)]
     return "#" + "".join(f"{round(255 * c):02x}" for c in mixed)
@@ -363,11 +258,6 @@ def _with_named_rows(layer: alt.Chart, datasets: dict[str, list[Any]]) -> alt.Ch
     name = known[0] if known else f"rows_{len(datasets)}"
     datasets[name] = told.values
     return layer.properties(data=alt.NamedData(name=name))
-
-
-def _channel(axis: Axis) -> dict[str, Any]:
-    kind = "nominal" if axis.names else "quantitative"
-    return {"type": kind, "title": axis.title or None, "scale": axis.scale(), "axis": axis.axis()}
 
 
 def _shown(series: Series) -> alt.Parameter:

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data, marks, style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.arms import Arm, Column, arms_of, columns
 from synthgap.figures.metric_titles import digits_for
 from synthgap.metrics.intervals import Interval
@@ -81,9 +81,9 @@ def _panel(column: Column, arms: list[Arm], series: style.Series, *, labelled: b
     ends += [row["x"] for row in trainings]
     if column.real:
         ends.append(column.real.value)
-    plane = style.Plane(
-        style.Axis(note, style.reach(ends), percent=column.title.percent, count=4),
-        style.Axis(names=tuple(arm.label for arm in arms), labels=labelled),
+    plane = planes.Plane(
+        planes.Axis(note, planes.reach(ends), percent=column.title.percent, count=4),
+        planes.Axis(names=tuple(arm.label for arm in arms), labels=labelled),
         width=210,
         height=28 * len(arms),
         zoom="",

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from synthgap.figures import data, labels, marks, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
@@ -31,16 +31,16 @@ def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt
     real = found[data.REAL]
     rows = [
         {"x": source.x, **marks.number("y", found[source.name]), "n": found[source.name].n}
-        | {"source": source.name, "label": source.generator}
+        | {"source": source.name, "x_text": data.place(source), "label": source.generator}
         | {"series": data.prompt_title(source.prompts)}
         | {"shift": style.dodge(kinds.index(source.prompts), len(kinds))}
         for source in sources
     ]
-    plane = style.Plane(
+    plane = planes.Plane(
         _x_axis(sources),
-        style.Axis(
+        planes.Axis(
             "Synth→Real top-1 accuracy",
-            style.reach(end for row in [*found.values()] for end in marks.interval(row)),
+            planes.reach(end for row in [*found.values()] for end in marks.interval(row)),
             percent=True,
         ),
         width=560 if len(sources) <= 12 else 700,
@@ -53,7 +53,7 @@ def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt
         for chosen in of_kinds
         for one, other in itertools.pairwise(chosen)
     ]
-    told = {"source": "Source", "x": data.x_title(sources), "n": "n"}
+    told = {"source": "Source", "x_text": data.x_title(sources), "n": "n"}
     told["y_text"] = "Synth→Real top-1 accuracy"
     layers = [
         *marks.reference(real, plane, "Real→Real"),
@@ -86,11 +86,11 @@ def _chosen(rows: list[Row], architecture: str | None) -> tuple[list[Source], By
     return sources, found
 
 
-def _x_axis(sources: list[Source]) -> style.Axis:
+def _x_axis(sources: list[Source]) -> planes.Axis:
     xs = sorted({source.x for source in sources})
-    return style.Axis(
+    return planes.Axis(
         data.x_title(sources),
-        style.reach(xs, 0.1),
+        planes.reach(xs, 0.1),
         ticks=tuple(xs) if len(xs) <= 6 else (),
         whole=sources[0].x_name == "release date",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data, marks, style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
@@ -50,12 +50,12 @@ def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt
     )
     prompts = replace(style.prompt_series(kinds), field="prompts")
     ends = [end for of in found.values() for s in sources for end in marks.interval(of[s.name])]
-    both = style.reach(ends, 0.05)
+    both = planes.reach(ends, 0.05)
     made = []
     for title, probes in panels:
-        plane = style.Plane(
-            style.Axis("RGB: Synth→Real, share of Real→Real", both, percent=True),
-            style.Axis("Probe: Synth→Real, share of Real→Real", both, percent=True),
+        plane = planes.Plane(
+            planes.Axis("RGB: Synth→Real, share of Real→Real", both, percent=True),
+            planes.Axis("Probe: Synth→Real, share of Real→Real", both, percent=True),
             width=340,
             height=340,
         )

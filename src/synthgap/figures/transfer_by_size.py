@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data, labels, marks, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import REAL, Source
 from synthgap.figures.lines import draw_lines, line_data, line_ends, line_rows, line_series
 from synthgap.metrics.table import Row
@@ -37,14 +37,14 @@ def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     dashed = {"strokeWidth": 2.5, "strokeDash": style.DASHES}
     panels = []
     for kind in kinds or [""]:
-        plane = style.Plane(
-            style.Axis(
+        plane = planes.Plane(
+            planes.Axis(
                 "Training images",
-                style.reach(sizes, 0.06, log=True),
+                planes.reach(sizes, 0.06, log=True),
                 log=True,
                 ticks=tuple(sizes) if len(sizes) <= 5 else (),
             ),
-            style.Axis("Top-1 accuracy on real images", style.reach(ends, 0.06), percent=True),
+            planes.Axis("Top-1 accuracy on real images", planes.reach(ends, 0.06), percent=True),
             width=300,
         )
         rows = line_rows([s for s in sources if s.prompts == kind], sources, points, kinds)
