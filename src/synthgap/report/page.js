@@ -62,16 +62,23 @@ async function show(chart) {
   });
   chart.classList.add("live");
   chart.querySelector("summary").setAttribute("aria-label", "Save this figure");
-  const buttons = chart.parentElement.querySelectorAll("[data-series]");
-  const usermeta = JSON.parse(text).usermeta;
-  const signal = usermeta?.series && `shown_${usermeta.series.field}_legend`;
-  // The legend and the buttons are two ways to the same choice.
+  const field = JSON.parse(text).usermeta?.series?.field;
+  if (field) follow(view, field, chart.parentElement.querySelectorAll("[data-series]"));
+}
+
+// The legend and the buttons are two ways to the same choice, which the chart keeps.
+function follow(view, field, buttons) {
+  const chosen = () => new Set(view.data("shown_store").flatMap((one) => one.values));
   for (const button of buttons) {
-    button.onclick = () => view.signal(signal, button.dataset.series).runAsync();
+    button.onclick = () => {
+      const names = chosen();
+      if (!names.delete(button.dataset.series)) names.add(button.dataset.series);
+      const fields = [{ type: "E", field }];
+      view.data("shown_store", [...names].map((name) => ({ unit: "", fields, values: [name] }))).runAsync();
+    };
   }
-  if (signal) view.addDataListener("shown_store", (_, chosen) => {
-    const names = new Set(chosen.flatMap((one) => one.values));
-    for (const button of buttons) button.setAttribute("aria-pressed", names.has(button.dataset.series));
+  view.addDataListener("shown_store", () => {
+    for (const button of buttons) button.setAttribute("aria-pressed", chosen().has(button.dataset.series));
   });
 }
 
