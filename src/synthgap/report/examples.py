@@ -256,9 +256,8 @@ def describe(sheets: Mapping[str, list[Picked]], captions: Mapping[str, str]) ->
                     "tar": str(tar),
                 }
                 about |= {"width": width, "height": height, "thumbnail": thumbnail(image)}
-                key = json.loads(row["details"]).get("captioned", row["key"])
-                known = {name: row[name] for name in SCHEMA.names if name in row}
-                found.rows.append(known | about | {"caption": captions.get(key, "")})
+                caption = captions.get(row["key"], "") if tar.parts[-4] == REAL else ""
+                found.rows.append(known | {"caption": caption})
     return found
 
 

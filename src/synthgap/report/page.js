@@ -47,7 +47,15 @@ function suited(text, width) {
   const spec = JSON.parse(text);
   if (width < WIDEST_NARROW) {
     const most = Math.max(160, width - MARGIN);
-    if (spec.concat) spec.columns = 1;
+    if (spec.concat) {
+      // Panels under each other each need the names that only the first had beside them.
+      spec.columns = 1;
+      for (const panel of spec.concat) for (const layer of panel.layer ?? []) {
+        for (const channel of Object.values(layer.encoding ?? {})) {
+          if (channel?.axis?.labels === false) delete channel.axis.labels;
+        }
+      }
+    }
     spec.config.legend = { ...spec.config.legend, columns: 2 };
     for (const panel of spec.concat ?? [spec]) if (panel.width > most) panel.width = most;
   }
