@@ -249,15 +249,11 @@ def describe(sheets: Mapping[str, list[Picked]], captions: Mapping[str, str]) ->
                 image = reader.read_image(tar, row["offset"], row["length"])
                 found.made.setdefault(str(tar), _made(tar))
                 height, width = image.shape[:2]
-                about: dict[str, Any] = {
-                    "sheet": sheet,
-                    "line": one.line,
-                    "note": one.note,
-                    "tar": str(tar),
-                }
-                about |= {"width": width, "height": height, "thumbnail": thumbnail(image)}
-                caption = captions.get(row["key"], "") if tar.parts[-4] == REAL else ""
-                found.rows.append(known | {"caption": caption})
+                known: dict[str, Any] = {name: row[name] for name in SCHEMA.names if name in row}
+                known |= {"sheet": sheet, "line": one.line, "note": one.note, "tar": str(tar)}
+                known |= {"width": width, "height": height, "thumbnail": thumbnail(image)}
+                known["caption"] = captions.get(row["key"], "") if tar.parts[-4] == REAL else ""
+                found.rows.append(known)
     return found
 
 
