@@ -196,6 +196,8 @@ class LogHandler(LogHandlerBase):
         return self._run.end(job, live.images_made(outputs))
 
     def _show(self, record: LogRecord) -> None:
+        if not self._usual.filter(record):
+            return
         with self._screen.above() as stream:
             if isinstance(self._usual, logging.StreamHandler):
                 self._usual.stream = stream

@@ -90,8 +90,9 @@ class Screen:
             if self._bar is None:
                 return
             text = line if isinstance(line, str) else line(self._width())
-            with suppress(OSError):
-                self._bar.set_description_str(text, refresh=True)
+            if text != self._bar.desc:
+                with suppress(OSError):
+                    self._bar.set_description_str(text, refresh=True)
 
     @contextmanager
     def above(self) -> Iterator[TextIO]:

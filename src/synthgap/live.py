@@ -144,7 +144,7 @@ class Run:
         """
         now = self._clock()
         window = max(MINUTE, self._longest_image_job)
-        while self._images and now - self._images[0][0] > window:
+        while self._images and now - self._images[0][0] >= window:
             self._images.popleft()
         if not self._images or self._first_image_job is None:
             return None
