@@ -131,7 +131,5 @@ rule report:
 
 
 onsuccess:
-    shell(
-        "python $SYNTHGAP_SCRIPTS/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}"
-    )
+    summarise_run()
     end_run()
