@@ -76,7 +76,7 @@ def fit(config: Config, raw: dict[str, Any]) -> dict[str, Any]:
         for name, one in getattr(config, section).items():
             if one.samples_per_class:
                 raw[section][name]["samples_per_class"] = _lowered(one.samples_per_class, real)
-    total = {split: classes * min(real[split], made[split]) for split in SPLITS}
+    total: dict[str, int] = {s: classes * min(real[s], made[s]) for s in SPLITS}
     for name, distribution in config.distributions.items():
         _require(config, f"distributions.{name}", total, distribution.split)
         raw["distributions"][name]["samples"] = min(distribution.samples, total[distribution.split])
@@ -84,7 +84,8 @@ def fit(config: Config, raw: dict[str, Any]) -> dict[str, Any]:
         there = classes * made[config.alignment.split]
         raw["alignment"]["samples"] = min(config.alignment.samples, there)
     if config.replication:
-        _lower(raw["replication"], "samples", total["train"])
+        # Of the control, real test images.
+        _lower(raw["replication"], "samples", min(total["train"], classes * real["test"]))
         _lower(raw["replication"], "training_samples", classes * real["train"])
     _fit_studies(config, raw["studies"], classes, real, total)
     return raw
@@ -105,7 +106,7 @@ def _fit_studies(
     if asked.distinguish:
         told, study = studies["distinguish"], asked.distinguish
         # The control takes twice as many of its source.
-        halves = {split: real[split] // 2 for split in SPLITS}
+        halves: dict[str, int] = {split: real[split] // 2 for split in SPLITS}
         told["images_per_class"] = taken = _lowered(study.images_per_class, halves)
         if study.axes.samples:
             kept = [number for number in study.axes.samples if number < taken["train"]]
@@ -149,7 +150,7 @@ def _real_images(config: Config, found: dict[str, dict[str, int]]) -> dict[str, 
     least = min(found["folder"].values())
     own_tests = min(found["test_folder"].values()) if "test_folder" in found else None
     if real.images_per_class:
-        wanted = {split: real.images_per_class[split] for split in SPLITS}
+        wanted: dict[str, int] = {split: real.images_per_class[split] for split in SPLITS}
     else:
         wanted = {split: round(least * getattr(real, f"{split}_fraction", 0)) for split in SPLITS}
         wanted["test"] = wanted["test"] if own_tests is None else own_tests
