@@ -51,6 +51,13 @@ study-distinguish: setup ## paper C on the embedded digits, to results/distingui
 study-text-to-image: setup ## paper B on the embedded digits, to results/text-to-image-digits/report.html
 	$(run) --configfile config/studies/text-to-image-digits.yaml -- report
 
+# What is told on make's command line is in the environment, whatever letters it has.
+.PHONY: own
+own: setup ## all studies on your own images: make own FOLDER=/data/pets, to results/own-pets/report.html
+	@[ -n "$$FOLDER" ] || { echo "Name the folder that holds one folder of images a class: make own FOLDER=/data/pets"; exit 1; }
+	$(run) --configfile config/own-images.yaml --config "real={folder: \"$$FOLDER\"}" \
+		"results=results/own-$$(basename "$$FOLDER" | tr -c 'A-Za-z0-9_.+=@\n' -)" -- report
+
 .PHONY: test
 test: setup ## all tests
 	pytest -n 2 --dist worksteal

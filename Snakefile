@@ -22,6 +22,7 @@ include: "workflow/rules/prompts.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/generators.smk"
 include: "workflow/rules/composites.smk"
+include: "workflow/rules/cards.smk"
 include: "workflow/rules/views.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/comparisons.smk"
@@ -61,6 +62,12 @@ rule images:
     """All images as they are made: real, synthetic and composite."""
     input:
         lambda w: image_shards(),
+
+
+rule cards:
+    """A dataset card for each source's images, before they are published (docs/data.md)."""
+    input:
+        [f"{RESULTS}/images/{source}/README.md" for source in SOURCES],
 
 
 rule views:

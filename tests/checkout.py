@@ -24,9 +24,15 @@ class Checkout:
     def environment(self) -> dict[str, str]:
         return os.environ | {"PYTHONPATH": str(self.folder / "src")}
 
-    def snakemake(self, *options: str, config: str = "tiny.yaml") -> subprocess.CompletedProcess:
-        """Run the command that a user types; standard error joins standard output."""
-        command = [sys.executable, "-m", "snakemake", *options, "--configfile", config]
+    def snakemake(
+        self, *options: str, config: str | list[str] = "tiny.yaml"
+    ) -> subprocess.CompletedProcess:
+        """Run the command that a user types; standard error joins standard output.
+
+        config: a file, or several of which the later ones are laid over the first.
+        """
+        files = [config] if isinstance(config, str) else config
+        command = [sys.executable, "-m", "snakemake", *options, "--configfile", *files]
         return subprocess.run(
             command,
             cwd=self.folder,

@@ -3,6 +3,9 @@
 from synthgap.data.class_tables import table_digest
 
 REAL_PLACES = ("dataset", "folder", "test_folder")
+# A config that is fitted to its folder has other numbers when images come or go, so then they are
+# listed anew.
+COUNTED = as_json(CONFIG.found_images) if CONFIG.fit_to_folder else ""
 
 
 rule index_real:
@@ -25,7 +28,7 @@ rule index_real:
             "test_fraction",
             "images_per_class",
         ),
-        table=table_digest(CONFIG.real.class_table),
+        table=table_digest(CONFIG.real.class_table) + COUNTED,
         seed=CONFIG.seed,
         code=code_digest("index_real"),
     shell:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the Snakefile asks for the module of a kind
 
 _MODULES = {
     "attributes": "synthgap.captioners.attributes",
+    "colours": "synthgap.captioners.colours",
     "transformers": "synthgap.captioners.vision_language",
     "service": "synthgap.captioners.service",
 }

@@ -14,6 +14,7 @@ from synthgap.config.casd_checks import check_casd, check_edm
 from synthgap.config.checks import check
 from synthgap.config.companions import add, further_generators, further_trainings
 from synthgap.config.explain import explain
+from synthgap.config.fit import fit, found_images
 from synthgap.config.generators import Generator
 from synthgap.config.scorers import Scorer
 from synthgap.config.sections import SPLITS
@@ -59,6 +60,11 @@ class Config(Sources):
     def downloads_folder(self) -> str:
         """Folder of the models that come from a hub."""
         return self.downloads or f"{self.results}/models/hub"
+
+    @cached_property
+    def found_images(self) -> dict[str, dict[str, int]]:
+        """Images by folder and class, where the config is fitted to them; else nothing."""
+        return found_images(self) if self.fit_to_folder else {}
 
     def view_options(self, name: str) -> dict[str, Any]:
         """Return what shapes the images of a view, its defaults resolved."""
@@ -198,11 +204,19 @@ class Config(Sources):
 
 
 def parse(raw: dict[str, Any], where: str = "config") -> Config:
-    """Return the checked configuration.
+    """Return the checked configuration, fitted to its folder where it asks for that.
 
     Raises:
-        UserError: one line for each key that is misspelt, missing or wrongly typed.
+        UserError: one line for each key that is misspelt, missing or wrongly typed; or what the
+            folder lacks.
     """
+    config = _checked(raw, where)
+    if not config.fit_to_folder:
+        return config
+    return _checked(fit(config, raw), f"{where}, fitted to {config.real.folder},")
+
+
+def _checked(raw: dict[str, Any], where: str) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:

@@ -122,10 +122,10 @@ class _Asking(_Captioner):
         return told | {"prompt": text, "prompt_name": name}
 
 
-class AttributesCaptioner(_Captioner):
-    """Measures drawn figures: no model, no network."""
+class _Measuring(_Captioner):
+    """What measures pixels, without settings."""
 
-    kind: Literal["attributes"] = "attributes"
+    kind: str
 
     @property
     def label(self) -> str:
@@ -135,6 +135,18 @@ class AttributesCaptioner(_Captioner):
     def options(self, composite: bool = False) -> dict[str, Any]:
         """Return what shapes the captions."""
         return {"kind": self.kind}
+
+
+class AttributesCaptioner(_Measuring):
+    """Measures drawn figures: no model, no network."""
+
+    kind: Literal["attributes"] = "attributes"
+
+
+class ColoursCaptioner(_Measuring):
+    """Measures the colours and light of photographs: no model, no network."""
+
+    kind: Literal["colours"]
 
 
 class ModelCaptioner(HubUser, _Asking):
@@ -285,5 +297,6 @@ class ServiceCaptioner(_Asking):
 
 
 Captioner = Annotated[
-    AttributesCaptioner | ModelCaptioner | ServiceCaptioner, Field(discriminator="kind")
+    AttributesCaptioner | ColoursCaptioner | ModelCaptioner | ServiceCaptioner,
+    Field(discriminator="kind"),
 ]

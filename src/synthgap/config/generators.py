@@ -16,6 +16,7 @@ from synthgap.config.sections import (
     AskedKind,
     Count,
     FolderName,
+    LicenceName,
     ModelName,
     Name,
     PerSplit,
@@ -170,6 +171,9 @@ class Generator(Section):
         False, description="run code that comes with the model; only for models you trust"
     )
     released: datetime.date | None = Field(None, description="release date, the figures' x axis")
+    license: LicenceName | None = Field(
+        None, description="of the model, for the dataset card; the preset's if left out"
+    )
     dtype: Dtype | None = Field(None, description="float32 where no preset says otherwise")
     guidance_scale: Guidance | None = None
     guidance_argument: GuidanceArgument | None = Field(

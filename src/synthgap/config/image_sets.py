@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from synthgap.config.sections import PerSplit, Section
+from synthgap.config.sections import LicenceName, PerSplit, Section
 
 
 class ImageSet(Section):
@@ -18,6 +18,7 @@ class ImageSet(Section):
     released: datetime.date | None = Field(
         None, description="release date of the generator, the figures' x axis"
     )
+    license: LicenceName | None = Field(None, description="of the images, for the dataset card")
     guidance_scale: Annotated[float, Field(ge=0)] = Field(
         1.0, description="that it was sampled with, the x axis where a date is missing"
     )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from synthgap.config.sections import Count, Fraction, PerSplit, Section
+from synthgap.config.sections import Count, Fraction, LicenceName, PerSplit, Section
 from synthgap.data.class_tables import read_class_table
 from synthgap.errors import UserError
 
@@ -24,6 +24,9 @@ class Real(Section):
     )
     test_folder: str | None = Field(
         None, description="where test images are, if they are not to be taken out of `folder`"
+    )
+    license: LicenceName | None = Field(
+        None, description="of the images, for dataset cards; that of digits is known"
     )
     class_table: str | None = Field(
         None,

@@ -9,6 +9,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@~-]*$")]
 # Paths go into shell commands and wildcards.
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_./~+=@-]+$")]
+# One line, as it goes into the front matter and the text of a dataset card.
+LicenceName = Annotated[str, Field(pattern=r"^[^\s`|*<>][^\r\n`|*<>]*$", max_length=200)]
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 PromptKind = Literal["classname", "caption", "aio", "long"]

@@ -1,8 +1,8 @@
 """What a config file says, key by key."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthgap.config.captioners import AttributesCaptioner, Captioner
 from synthgap.config.classifiers import Classifier
@@ -44,6 +44,10 @@ class Written(Section):
     )
     gpus: Count = Field(8, description="GPUs at hand, for the hours that `snakemake plan` tells")
     real: Real
+    fit_to_folder: bool = Field(
+        False,
+        description="numbers of images are upper limits, lowered to what `real.folder` has",
+    )
     captioner: Captioner = AttributesCaptioner()
     downloads: FolderName | None = Field(
         None, description="folder of models from a hub; `models/hub` in `results` by default"
@@ -64,3 +68,11 @@ class Written(Section):
     replication: Replication | None = None
     compositional: Compositional | None = None
     studies: Studies
+
+    @model_validator(mode="after")
+    def _has_a_folder(self) -> Self:
+        if self.fit_to_folder and self.real.dataset != "imagefolder":
+            raise ValueError(
+                "fit_to_folder: only images of `dataset: imagefolder` are counted beforehand"
+            )
+        return self

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from synthgap.data.class_tables import HELP, Classes
+from synthgap.data.class_folders import IMAGE_SUFFIXES, list_images
+from synthgap.data.class_tables import Classes
 from synthgap.data.images import to_rgb
-from synthgap.errors import UserError
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+__all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
 
 @dataclass(frozen=True)
@@ -24,35 +24,8 @@ class ImageFolder:
     """that names it, for errors"""
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """Yield the files sorted by class and path; names are paths relative to the folder.
-
-        Classes come in the order of the class table, or of their folders' names without one.
-
-        Raises:
-            UserError: no such folder, no class in it, a class without images, or a class of the
-                table or of `class_names` that has no folder.
-        """
-        hint = f"; {HELP}" if self._classes.are_synsets else ""
-        if not self.folder.is_dir():
-            raise UserError(
-                f"{self.option}: no folder {self.folder}; it holds one folder a class{hint}"
-            )
-        folders = sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name[0] != ".")
-        if not folders:
-            raise UserError(
-                f"{self.option}: {self.folder} has no classes; it needs one folder a class with "
-                f"JPEG, PNG or WebP files{hint}"
-            )
-        where = f"{self.option}: {self.folder}" if self._classes.table else str(self.folder)
-        for label, class_name in self._classes.of((p.name for p in folders), where).items():
-            class_folder = self.folder / label
-            files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not files:
-                raise UserError(
-                    f"{self.option}: class {class_folder} has no JPEG, PNG or WebP file"
-                )
-            for file in files:
-                yield file.relative_to(self.folder).as_posix(), class_name
+        """Yield the files; names are paths relative to the folder. See `list_images`."""
+        return list_images(self.folder, self._classes, self.option)
 
     @property
     def _classes(self) -> Classes:

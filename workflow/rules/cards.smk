@@ -1,0 +1,45 @@
+# Dataset cards, for images that leave this folder.
+
+from synthgap.config.cards import card
+
+# Once, as each source has one.
+CARDS = {source: card(CONFIG, source) for source in SOURCES}
+
+
+localrules:
+    write_dataset_card,
+
+
+def carded_splits(source):
+    return ["train"] if source in COMPOSITES else CONFIG.splits_of(source)
+
+
+def downloaded_facts(w):
+    """What the hub says of a model of which the config states no licence."""
+    hub = CARDS[w.source].get("hub")
+    return f"{CONFIG.downloads_folder}/{hub}.json" if hub else []
+
+
+rule write_dataset_card:
+    input:
+        manifests=lambda w: [manifest(w.source, split) for split in carded_splits(w.source)],
+        model=downloaded_facts,
+    output:
+        card=f"{RESULTS}/images/{{source}}/README.md",
+    log:
+        f"{RESULTS}/logs/write_dataset_card/{{source}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_dataset_card/{{source}}.tsv"
+    conda:
+        ENVIRONMENT
+    resources:
+        **needs(mem_mb=2000, minutes=30),
+    params:
+        about=lambda w: as_json(CARDS[w.source]),
+        splits=lambda w: carded_splits(w.source),
+        model=lambda w, input: f"--model {input.model}" if input.model else "",
+        code=code_digest("write_dataset_card"),
+    shell:
+        "python $SYNTHGAP_SCRIPTS/write_dataset_card.py --about {params.about:q}"
+        " --splits {params.splits} --manifests {input.manifests} {params.model}"
+        " --card {output.card} --log {log}"
