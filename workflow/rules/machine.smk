@@ -157,10 +157,18 @@ if workflow.is_main_process:
         workflow.register_resource("gpu", len(visible_gpus()) * SITE.jobs_per_gpu)
 
 
+def gpu_stages():
+    """The stages whose jobs have a GPU each, for what the page tells of costs."""
+    if workflow.executor_plugin.name != "slurm" and not visible_gpus():
+        return []
+    return [rule.name for rule in workflow.rules if rule.resources.get("gpu")]
+
+
 onstart:
     # For each job that ends, Snakemake's rate limit leaves one more timer that wakes the scheduler
     # once a second (benchmarks/dispatching.py). What a cluster is given at once, `jobs` limits.
     workflow.scheduler.job_rate_limiter = None
+    os.environ["SYNTHGAP_GPU_STAGES"] = " ".join(gpu_stages())
     try:
         if not SETTLING and (reason := runs.refusal(RESULTS)):
             raise UserError(reason)

@@ -119,6 +119,7 @@ rule write_report:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
         " --sheets {input.occlusion} --caption-sample {input.captions}"
+        " --benchmarks {RESULTS}/benchmarks"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
 

@@ -7,16 +7,16 @@ const read = (id) => JSON.parse(document.getElementById(id).textContent);
 
 // What a cell is sorted by: its number, if it begins with one.
 function sortable(cell) {
+  if ("order" in cell.dataset) return;
   const text = cell.textContent.replace(/[\s,]/g, "").replace("−", "-");
   const number = parseFloat(text);
   cell.dataset.order = Number.isNaN(number) ? cell.textContent.trim() : number;
-  cell.dataset.type = Number.isNaN(number) ? "text" : "number";
 }
 
 const FILTERED_FROM = 7; // rows
 
 for (const table of document.querySelectorAll(".scroll table")) {
-  for (const cell of table.tBodies[0].rows.length ? table.querySelectorAll("tbody td") : []) sortable(cell);
+  table.querySelectorAll("tbody td").forEach(sortable);
   const region = table.closest(".scroll");
   const filter = table.tBodies[0].rows.length >= FILTERED_FROM;
   new jQuery.fn.dataTable.Api(jQuery(table).DataTable({

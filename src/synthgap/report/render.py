@@ -13,6 +13,7 @@ import jinja2
 from synthgap.errors import UserError
 from synthgap.figures import data
 from synthgap.figures.data import BySource
+from synthgap.live import duration
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 from synthgap.report import formats, scripts
@@ -28,6 +29,7 @@ from synthgap.report.figures import figures as shown_figures
 from synthgap.report.formats import sentence
 from synthgap.report.gallery import embedded, gallery
 from synthgap.report.measures import groups
+from synthgap.report.stages import Stage
 from synthgap.report.text_to_image import text_to_image
 
 DEFINITIONS = {
@@ -100,6 +102,7 @@ def render(
     classes: Sequence[Mapping[str, Any]] = (),
     specs: Mapping[str, str] | None = None,
     examples: Examples | None = None,
+    stages: Sequence[Stage] = (),
 ) -> str:
     """One HTML page that needs nothing else: no network and no further files.
 
@@ -109,6 +112,7 @@ def render(
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `given` (the options that name the config files),
+            `gpu_stages` (the names of those whose jobs each had a GPU),
             `caption_prompt` (the text that a captioner was asked with), `quizzes` (see
             `synthgap.report.distinguish`), and `architecture` or `distribution` where the table
             holds several (see `synthgap.figures.data`).
@@ -119,6 +123,7 @@ def render(
         classes: accuracies by class (`synthgap.metrics.predictions.CLASSES_SCHEMA`).
         specs: Vega-Lite's JSON of figures, by name.
         examples: images to show, with what made them.
+        stages: what they took.
 
     Raises:
         UserError: the table has nothing of any study, is ambiguous, or the context lacks a key.
@@ -157,6 +162,8 @@ def render(
         groups=groups(rows),
         figures=shown_figures(figures, numbers or {}, specs or {}),
         gallery=gallery(examples, context.get("given", "")) if examples else None,
+        stages=stages,
+        gpu_stages=context.get("gpu_stages", ()),
         neutrals=embedded(DARK),
         specs=specs,
         scripts=scripts,
@@ -314,5 +321,5 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"number": formats.number, "limits": formats.limits}
     environment.filters |= {"points": formats.points, "correlation": formats.correlation}
     environment.filters |= {"x": formats.place, "share": formats.share}
-    environment.filters["prompts"] = data.prompt_title
+    environment.filters |= {"prompts": data.prompt_title, "duration": duration}
     return environment

@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from synthgap.errors import UserError
 from synthgap.figures import data
-from synthgap.live import benchmark_seconds, duration, words
+from synthgap.live import duration, words
 from synthgap.metrics.table import Row
 from synthgap.report import formats
 from synthgap.report.answer import Comparison, answer
 from synthgap.report.casd import casd
 from synthgap.report.distinguish import distinguished
+from synthgap.report.stages import Stage
 from synthgap.report.text_to_image import text_to_image
 
 WIDTH = 100
@@ -26,15 +27,6 @@ LABEL = 14
 # So many lines of a study's answer, and so many stages, are told one by one.
 MOST_FINDINGS = 4
 MOST_STAGES = 4
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the jobs of a stage took."""
-
-    name: str
-    jobs: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -86,22 +78,6 @@ def _images(folder: Path) -> int:
             status = pq.read_table(path, columns=["status"])["status"]
             count += pc.sum(pc.equal(status, "ok")).as_py() or 0
     return count
-
-
-def stages(benchmarks: Path, since: float = 0.0) -> list[Stage]:
-    """What each stage took, the longest first, by the benchmark files that Snakemake keeps.
-
-    Args:
-        since: leave out what is older, in seconds since 1970.
-    """
-    found: dict[str, list[float]] = {}
-    for file in sorted(benchmarks.rglob("*.tsv")):
-        seconds = benchmark_seconds(file) if file.stat().st_mtime >= since else None
-        if seconds is not None:
-            stage = file.relative_to(benchmarks).with_suffix("").parts[0]
-            found.setdefault(stage, []).append(seconds)
-    all_stages = [Stage(name, len(each), sum(each)) for name, each in found.items()]
-    return sorted(all_stages, key=lambda stage: (-stage.seconds, stage.name))
 
 
 def headlines(rows: Sequence[Row]) -> list[Headline]:
