@@ -129,7 +129,8 @@ CAPTIONS = {
         "of brightness, under a Hann window, averaged over directions; the grey band is one "
         "standard deviation over real images. Right, how far each source is from real images: "
         "below zero it is too smooth there, above too rough. The bands are 95 % intervals of that "
-        "difference. Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
+        "difference. Where lines have shades, the darker, the higher on the first figure's axis. "
+        "Rounding to 8 bits has a power of −59 dB; nothing can be told below.",
     ),
 }
 
