@@ -29,6 +29,7 @@ include: "workflow/rules/comparisons.smk"
 include: "workflow/rules/compositional.smk"
 include: "workflow/rules/casd.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/examples.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/plan.smk"
 
@@ -46,7 +47,7 @@ rule all:
         rules.write_report.output.claims,
         rules.write_report.input.figures,
         rules.write_report.input.numbers,
-        rules.write_report.input.sheets,
+        drawn_sheets(),
         lambda w: image_shards() + view_shards(),
         all_captions(),
 
@@ -127,7 +128,7 @@ rule figures:
     input:
         rules.write_report.input.figures,
         rules.write_report.input.numbers,
-        rules.write_report.input.sheets,
+        drawn_sheets(),
 
 
 rule report:
@@ -137,7 +138,5 @@ rule report:
 
 
 onsuccess:
-    shell(
-        "python $SYNTHGAP_SCRIPTS/print_times.py --benchmarks {RESULTS}/benchmarks --report {REPORT}"
-    )
+    summarise_run()
     end_run()

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import charts
 import numpy as np
 import pytest
 from scipy import stats
@@ -168,16 +169,45 @@ def test_the_page_of_this_study_alone():
     assert "say nothing of what another training" in once
 
 
-@pytest.mark.parametrize("module", [figure, curve])
-def test_figures_show_all_intervals(module):
+def test_the_figure_shows_all_numbers_with_their_intervals(capfd):
     rows = table()
-    drawn = module.draw(to_table(rows))
-    shown = module.numbers(to_table(rows))
+    chart = figure.draw(to_table(rows))
+    charts.check_conventions(chart)
+    assert charts.warnings_of(chart, capfd) == ""
+    drawn = charts.panels(chart)
+    assert [panel.title for panel in drawn] == ["Recall ↑", "FID ↓"]
+    for panel, column in zip(drawn, columns(rows), strict=True):
+        for arm, number in column.by_arm.items():
+            value, low, high = column.interval(number)
+            trainings, means = panel.layers("point")
+            (row,) = [row for row in panel.rows(means) if row["y"] == arm.label]
+            assert (row["x"], row["x_low"], row["x_high"]) == (value, low, high)
+            assert row["trainings"] == number.trainings == 3
+            assert panel.intervals("x", by="y")[arm.label] == (low, high)
+            single = [row["x"] for row in panel.rows(trainings) if row["y"] == arm.label]
+            assert single == [row.value for row in number.rows]
+            assert panel.domain("x")[0] < min(low, *single)
+            assert panel.domain("x")[1] > max(high, *single)
+        # The baseline's interval is a band.
+        (band,) = panel.rows(panel.layers("rect")[0])
+        assert band["y"] == "ta, caption"
+        assert panel.domain("y") == ("aio, caption", "ta, caption", "ta-cutmix, caption")
+    recall, fid = drawn
+    (real,) = [row for layer in fid.layers("rule") for row in fid.rows(layer) if "name" in row]
+    assert (real["x"], real["name"]) == (9.0, "other real images")
+    axis = [p.layers("point")[-1]["encoding"]["y"]["axis"].get("labels") for p in (recall, fid)]
+    assert axis == [None, False]
+
+
+def test_the_curve_shows_all_intervals():
+    rows = table()
+    drawn = curve.draw(to_table(rows))
+    shown = curve.numbers(to_table(rows))
     assert {r.metric for r in shown} == set(METRICS)
     titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_visible()]
     assert titles == ["Recall ↑", "FID ↓"]
     for axes, column in zip(drawn.axes, columns(rows), strict=False):
-        limits = axes.get_ylim() if module is curve else axes.get_xlim()
+        limits = axes.get_ylim()
         points = [r for r in shown if r.metric == column.metric and "arm" in r.settings]
         assert min(limits) <= min(r.value for r in points)
         assert max(limits) >= max(r.value for r in points)

@@ -8,7 +8,7 @@ from made_up_casd import rows_of, study, told
 from synthgap.errors import UserError
 from synthgap.figures import casd_by_size, casd_classes
 from synthgap.figures.casd import FRECHET, Model, designs, numbers, shares
-from synthgap.figures.style import svg
+from synthgap.figures.matplotlib_style import svg
 from synthgap.metrics.table import Row, to_table
 from synthgap.report.casd import casd, cases_of, principles_of
 from synthgap.report.render import render

@@ -1,5 +1,6 @@
 import dataclasses
 
+import charts
 import numpy as np
 import pytest
 from made_up_metrics import made_up_comparisons, made_up_rows, made_up_spectra
@@ -24,11 +25,14 @@ FIGURES = [
     transfer_asymmetry,
     distinguish,
 ]
+CHARTS = [transfer_by_generator, transfer_by_probe, density_coverage]
 PLAIN = made_up_rows()
 ROWS = [*PLAIN, *made_up_comparisons(PLAIN)]
 TABLE = to_table(ROWS)
 NAMES = [f"flow-g{g}-{prompts}" for g in (1, 2, 4) for prompts in ("classname", "caption")]
 MANY = [(f"generator-{i:02d}", 2022 + i / 5) for i in range(15)]
+MANY_PLAIN = made_up_rows(MANY, "release date")
+MANY_ROWS = [*MANY_PLAIN, *made_up_comparisons(MANY_PLAIN)]
 
 
 def value(metric, train, test, study="transfer", probe=None):
@@ -52,58 +56,122 @@ def without(keep):
 
 
 def test_transfer_by_generator_draws_the_table():
-    axes = transfer_by_generator.draw(TABLE).axes[0]
-    for prompts in ("classname", "caption"):
-        (line,) = [line for line in axes.lines if line.get_gid() == f"prompts-{prompts}"]
-        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 4])
-        expected = [
-            value("top1_accuracy", f"flow-g{g}-{prompts}", "real", probe="rgb") for g in (1, 2, 4)
-        ]
-        np.testing.assert_array_equal(line.get_ydata(), expected)
-        low, high = axes.get_ylim()
-        assert low < min(expected) < max(expected) < high
-    (real,) = [line for line in axes.lines if line.get_gid() == "real"]
-    assert real.get_ydata()[0] == value("top1_accuracy", "real", "real", probe="rgb")
-    assert axes.get_xlabel() == "Guidance scale of the generator"
+    chart = transfer_by_generator.draw(TABLE)
+    (panel,) = charts.panels(chart)
+    expected = {name: value("top1_accuracy", name, "real", probe="rgb") for name in NAMES}
+    places = {name: (float(name.split("-")[1][1:]), y) for name, y in expected.items()}
+    assert panel.points() == places
+    for prompts, title in (("classname", "class-name prompts"), ("caption", "caption prompts")):
+        line = panel.lines("series")[title]
+        chosen = [place for name, place in places.items() if name.endswith(prompts)]
+        assert list(line.items()) == sorted(chosen)
+    low, high = panel.domain("y")
+    real = value("top1_accuracy", "real", "real", probe="rgb")
+    assert low < min(expected.values()) < max(expected.values()) < real < high
+    (reference,) = panel.rows(panel.layers("rule")[0])
+    assert reference["y"] == real
+    assert panel.layers("rule")[0]["encoding"]["y"]["field"] == "y"
+    (band,) = panel.rows(panel.layers("rect")[0])
+    found = data.synth_to_real(ROWS)["real"]
+    assert (band["y_low"], band["y_high"]) == (found.ci_low, found.ci_high)
+    axis = panel.layers("point")[0]["encoding"]["x"]
+    assert axis["title"] == "Guidance scale of the generator"
+    assert axis["axis"]["values"] == [1, 2, 4]
+    assert charts.legend(chart) == ["class-name prompts", "caption prompts"]
 
 
-def test_error_bars_end_at_the_limits():
-    axes = transfer_by_generator.draw(TABLE).axes[0]
-    segments = axes.collections[0].get_segments()
-    for name, segment in zip(("1", "2", "4"), segments, strict=True):
-        found = data.synth_to_real(ROWS)[f"flow-g{name}-classname"]
-        np.testing.assert_allclose(sorted(segment[:, 1]), [found.ci_low, found.ci_high])
+def test_intervals_end_at_the_limits():
+    (panel,) = charts.panels(transfer_by_generator.draw(TABLE))
+    found = data.synth_to_real(ROWS)
+    assert panel.intervals() == {name: (found[name].ci_low, found[name].ci_high) for name in NAMES}
+
+
+def test_series_are_moved_apart_and_their_bars_with_them():
+    (panel,) = charts.panels(transfer_by_generator.draw(TABLE))
+    rows = panel.rows(panel.layers("point")[-1])
+    shifts = {row["series"]: row["shift"] for row in rows}
+    assert shifts["caption prompts"] - shifts["class-name prompts"] > 3
+    for layer in (*panel.layers("line"), panel.layers("rule")[-1], panel.layers("point")[-1]):
+        assert layer["mark"]["xOffset"] == {"expr": "datum.shift || 0"}
+
+
+def test_tooltips_tell_values_as_the_page_does():
+    (panel,) = charts.panels(transfer_by_generator.draw(TABLE))
+    layer = panel.layers("point")[-1]
+    told = {tip["title"]: tip["field"] for tip in layer["encoding"]["tooltip"]}
+    (row,) = [row for row in panel.rows(layer) if row["source"] == NAMES[0]]
+    found = data.synth_to_real(ROWS)[NAMES[0]]
+    assert row[told["Synth→Real top-1 accuracy"]] == (
+        f"{100 * found.value:.1f}\N{NO-BREAK SPACE}% "
+        f"[{100 * found.ci_low:.1f}, {100 * found.ci_high:.1f}]"
+    )
+    assert row[told["Source"]] == NAMES[0]
+    assert row[told["n"]] == found.n
+    assert row[told["Guidance scale of the generator"]] == "1"
+    (panel,) = charts.panels(transfer_by_generator.draw(to_table(MANY_ROWS)))
+    rows = panel.rows(panel.layers("point")[-1])
+    assert {row["x_text"] for row in rows if row["label"] == "generator-05"} == {"2023-01-01"}
 
 
 def test_transfer_by_probe_draws_the_table():
-    left, right = transfer_by_probe.draw(TABLE).axes
-    for name in NAMES:
-        for axes, probe in [
-            (left, "structure"),
-            (left, "texture"),
-            (right, "low"),
-            (right, "high"),
-        ]:
-            assert point(axes, f"{probe}-{name}") == (
-                value("accuracy_relative_to_real", name, "real", probe="rgb"),
-                value("accuracy_relative_to_real", name, "real", probe=probe),
-            )
+    chart = transfer_by_probe.draw(TABLE)
+    left, right = charts.panels(chart)
+    for panel, probes in ((left, ("structure", "texture")), (right, ("low", "high"))):
+        (layer,) = panel.layers("point")
+        rows = {(row["series"], row["source"]): row for row in panel.rows(layer)}
+        assert len(rows) == len(probes) * len(NAMES)
+        for name in NAMES:
+            for probe in probes:
+                row = rows[data.PROBES[probe], name]
+                assert (row["x"], row["y"]) == (
+                    value("accuracy_relative_to_real", name, "real", probe="rgb"),
+                    value("accuracy_relative_to_real", name, "real", probe=probe),
+                )
+                assert row["y_low"] < row["y"] < row["y_high"]
+                assert row["x_low"] < row["x"] < row["x_high"]
+        assert panel.domain("x") == panel.domain("y")
+        ends = panel.rows(panel.layers("line")[0])
+        assert [(end["x"], end["y"]) for end in ends] == [(at, at) for at in panel.domain("x")]
+    assert charts.legend(chart) == ["structure", "texture", "low frequencies", "high frequencies"]
+    assert charts.legend(chart, "prompts") == ["class-name prompts", "caption prompts"]
+    # Nothing by colour alone: of the probes in one panel, one is hollow.
+    fills = left.layers("point")[0]["encoding"]["fill"]["scale"]["range"]
+    assert [fill == style.PAPER for fill in fills] == [False, True, False, True]
 
 
 def test_transfer_by_probe_draws_the_probes_there_are():
-    figure = transfer_by_probe.draw(
+    chart = transfer_by_probe.draw(
         without(lambda r: r.settings.get("probe") not in ("low", "high"))
     )
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Structure and texture"]
+    assert [panel.title for panel in charts.panels(chart)] == ["Structure and texture"]
 
 
 def test_density_coverage_draws_the_table():
-    figure = density_coverage.draw(TABLE)
-    for name in [*NAMES, "real"]:
-        assert point(figure.axes[0], name) == (
+    chart = density_coverage.draw(TABLE)
+    (panel,) = charts.panels(chart)
+    points = panel.points()
+    assert points.pop("real test images") == (
+        value("density_k5_euclidean", "real", "real"),
+        value("coverage_k5_euclidean", "real", "real"),
+    )
+    assert points == {
+        name: (
             value("density_k5_euclidean", "real", name),
             value("coverage_k5_euclidean", "real", name),
         )
+        for name in NAMES
+    }
+    for along, at in (("x", 0), ("y", 1)):
+        for name, (low, high) in panel.intervals(along).items():
+            middle = panel.points()[name][at]
+            np.testing.assert_allclose((low, high), (middle - 0.03, middle + 0.03))
+        assert len(panel.intervals(along)) == len(NAMES) + 1
+    layer = panel.layers("point")[0]
+    assert layer["encoding"]["color"]["field"] == "accuracy"
+    for row in panel.rows(layer):
+        assert row["accuracy"] == value("top1_accuracy", row["source"], "real", probe="rgb")
+    assert charts.legend(chart)[-1] == "real test images"
+    assert panel.labels() == ["flow-g1", "flow-g2", "flow-g4"]
 
 
 def test_transfer_asymmetry_draws_the_table():
@@ -173,7 +241,7 @@ def test_power_spectrum_of_many_generators_is_told_by_shade():
             line_of(left, f"{name}-{prompts}")
             colours.add(line.get_color())
     assert len(colours) == 2 * len(MANY)
-    assert style.svg(figure) == style.svg(power_spectrum.draw(table))
+    assert charts.svg(figure) == charts.svg(power_spectrum.draw(table))
 
 
 def test_power_spectrum_names_what_is_missing():
@@ -193,14 +261,25 @@ def test_power_spectrum_without_limits_has_no_band():
     rows = [dataclasses.replace(row, ci_low=None, ci_high=None) for row in made_up_spectra()]
     figure = power_spectrum.draw(to_table([*ROWS, *rows]))
     assert not any(len(band.get_paths()) for band in figure.axes[1].collections)
-    assert style.svg(figure) == style.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
+    assert charts.svg(figure) == charts.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
 
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_the_same_table_gives_the_same_bytes(figure):
-    first = style.svg(figure.draw(TABLE))
-    assert first == style.svg(figure.draw(TABLE))
+    first = charts.svg(figure.draw(TABLE))
+    assert first == charts.svg(figure.draw(TABLE))
     assert "<dc:date>" not in first
+
+
+@pytest.mark.parametrize("figure", CHARTS)
+def test_specs_compile_without_warnings_and_keep_the_conventions(figure, capfd):
+    for rows in (ROWS, MANY_ROWS):
+        chart = figure.draw(to_table(rows))
+        assert style.spec(chart) == style.spec(figure.draw(to_table(rows[::-1])))
+        assert charts.warnings_of(chart, capfd) == ""
+        charts.check_conventions(chart)
+        # As one file among sixteen on a page.
+        assert len(style.spec(chart)) < 100_000
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -229,9 +308,23 @@ def test_missing_rows_are_named(figure, missing):
         figure.draw(tables[missing])
 
 
-@pytest.mark.parametrize("figure", [transfer_by_generator, density_coverage, transfer_asymmetry])
+@pytest.mark.parametrize("figure", [transfer_by_generator, density_coverage])
 def test_labels_of_many_generators_do_not_overlap(figure):
-    drawn = figure.draw(to_table(made_up_rows(MANY, "release date")))
+    chart = figure.draw(to_table(MANY_ROWS))
+    (panel,) = charts.panels(chart)
+    assert sorted(panel.labels()) == [name for name, _ in MANY]
+    texts = charts.drawn_texts(chart)
+    marks = charts.drawn_points(chart)
+    assert len(marks) == len(panel.points()) >= 30
+    for place, (_, box) in enumerate(texts):
+        assert not any(charts.overlap(box, other) for _, other in texts[:place])
+        assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in marks)
+        assert box[0] >= 0
+        assert box[2] <= panel.told["width"]
+
+
+def test_labels_of_transfer_asymmetry_do_not_overlap():
+    drawn = transfer_asymmetry.draw(to_table(MANY_PLAIN))
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
     axes = drawn.axes[0]
@@ -254,14 +347,14 @@ def test_several_architectures_need_a_choice():
     table = to_table([*PLAIN, *second])
     with pytest.raises(UserError, match="choose one"):
         transfer_by_generator.draw(table)
-    axes = transfer_by_generator.draw(table, architecture="vit-tiny").axes[0]
-    (real,) = [line for line in axes.lines if line.get_gid() == "real"]
-    assert real.get_ydata()[0] == value("top1_accuracy", "real", "real", probe="rgb") / 2
+    (panel,) = charts.panels(transfer_by_generator.draw(table, architecture="vit-tiny"))
+    (real,) = panel.rows(panel.layers("rule")[0])
+    assert real["y"] == value("top1_accuracy", "real", "real", probe="rgb") / 2
 
 
 def test_rows_of_single_seeds_are_not_drawn():
     seeds = [dataclasses.replace(row, seed=0, value=0.1) for row in ROWS]
-    assert style.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == style.svg(
+    assert charts.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == charts.svg(
         transfer_by_generator.draw(TABLE)
     )
 
@@ -269,7 +362,12 @@ def test_rows_of_single_seeds_are_not_drawn():
 def test_a_row_without_limits_has_no_bar():
     bare = to_table([dataclasses.replace(row, ci_low=None, ci_high=None) for row in ROWS])
     for figure in FIGURES:
-        style.svg(figure.draw(bare))
+        charts.svg(figure.draw(bare))
+    for figure in CHARTS:
+        for panel in charts.panels(figure.draw(bare)):
+            assert panel.points()
+            assert panel.intervals("x") == panel.intervals("y") == {}
+            assert not panel.layers("rect")
 
 
 def test_sources_must_agree_on_their_x():

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 
+import charts
 import pyarrow.parquet as pq
 import pytest
 from made_up_metrics import (
@@ -123,20 +124,46 @@ def shares(study, key, name, way=None):
 
 
 def test_transfer_by_size_draws_the_table():
-    for axes, prompts in zip(
-        transfer_by_size.draw(FULL_TABLE).axes, ("classname", "caption"), strict=True
-    ):
-        assert axes.get_xscale() == "log"
+    chart = transfer_by_size.draw(FULL_TABLE)
+    for panel, prompts in zip(charts.panels(chart), ("classname", "caption"), strict=True):
+        assert panel.layers("point")[0]["encoding"]["x"]["scale"]["type"] == "log"
         chosen = [name for name in NAMES if name.endswith(prompts)]
-        for name in [*chosen, "real"]:
-            assert drawn_line(axes, name) == shares("scaling", "train_images", name)
-        # The lines' names, each at the height of its end.
-        heights = {t.get_text(): t.xy[1] for t in axes.texts}
+        lines = panel.lines()
+        assert set(lines) == {*chosen, "real"}
+        for name, line in lines.items():
+            assert line == shares("scaling", "train_images", name)
+        # The lines' names, each at its end.
+        (layer,) = panel.layers("text")
+        ends = {row["label"]: (row["x"], row["y"]) for row in panel.rows(layer)}
         for name in chosen:
-            assert (
-                heights[name.removesuffix(f"-{prompts}")] == shares("scaling", "fraction", name)[1]
-            )
-        assert len(heights) == len(chosen) + 1
+            highest = shares("scaling", "fraction", name)[1]
+            assert ends[name.removesuffix(f"-{prompts}")] == (10000, highest)
+        assert len(ends) == len(chosen) + 1
+        low, high = panel.domain("y")
+        for layer in panel.layers("rule")[1:]:
+            for row in panel.rows(layer):
+                assert low < row["y_low"] < row["y"] < row["y_high"] < high
+    left, right = charts.panels(chart)
+    assert left.domain("y") == right.domain("y")
+    values = charts.read(chart)["usermeta"]["series"]["values"]
+    assert values == ["flow-g1", "flow-g2", "flow-g4", "real images"]
+
+
+def test_the_higher_a_generators_x_the_darker_its_line():
+    (panel, _) = charts.panels(transfer_by_size.draw(FULL_TABLE))
+    rows = panel.rows(panel.layers("line")[-1])
+    colours = {row["series"]: row["colour"] for row in rows}
+    light = [sum(bytes.fromhex(colours[name][1:])) for name in ("flow-g1", "flow-g2", "flow-g4")]
+    assert light[0] > light[1] > light[2]
+
+
+def test_specs_of_sizes_compile_and_keep_the_conventions(capfd):
+    many = made_up_rows(MANY, "release date")
+    for rows in (FULL, [*many, *made_up_shares(many)]):
+        chart = transfer_by_size.draw(to_table(rows))
+        assert charts.warnings_of(chart, capfd) == ""
+        charts.check_conventions(chart)
+        assert len(style.spec(chart)) < 100_000
 
 
 def test_mixing_draws_the_table():
@@ -203,7 +230,7 @@ def test_transfer_by_architecture_draws_the_table():
 
 
 def test_further_architectures_do_not_make_rgb_ambiguous():
-    assert style.svg(transfer_by_generator.draw(FULL_TABLE)) == style.svg(
+    assert charts.svg(transfer_by_generator.draw(FULL_TABLE)) == charts.svg(
         transfer_by_generator.draw(TABLE)
     )
     assert data.architectures(FULL) == ["vit"]
@@ -223,7 +250,7 @@ def test_a_figure_can_be_drawn_from_its_numbers_alone(figure):
     # Which sources there are is told by any row; all else by these.
     rest = [row for row in ROWS if row.study == "distinguish" and figure is not distinguish]
     alone = to_table([*{id(row): row for row in numbers}.values(), *rest])
-    assert style.svg(figure.draw(alone)) == style.svg(figure.draw(FULL_TABLE))
+    assert charts.svg(figure.draw(alone)) == charts.svg(figure.draw(FULL_TABLE))
 
 
 def is_of_source(line):
@@ -232,17 +259,17 @@ def is_of_source(line):
 
 def test_names_at_the_ends_of_lines_keep_apart():
     many = made_up_rows(MANY, "release date")
-    figure = transfer_by_size.draw(to_table([*many, *made_up_shares(many)]))
-    figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()
-    page = figure.bbox
-    for axes in figure.axes:
-        boxes = [type(t).__mro__[1].get_window_extent(t, renderer) for t in axes.texts]
-        assert len(boxes) == len(MANY) + 1
-        for i, box in enumerate(boxes):
-            assert box.x0 >= axes.bbox.x1
-            assert box.x1 <= page.x1
-            assert not any(box.overlaps(other) for other in boxes[:i])
+    chart = transfer_by_size.draw(to_table([*many, *made_up_shares(many)]))
+    texts = charts.drawn_texts(chart)
+    assert len(texts) == 2 * (len(MANY) + 1)
+    marks = charts.drawn_points(chart)
+    for place, (_, box) in enumerate(texts):
+        assert not any(charts.overlap(box, other) for _, other in texts[:place])
+        assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in marks)
+    left, _ = charts.panels(chart)
+    of_left = [box for _, box in texts if box[0] < 2 * left.told["width"]][: len(MANY) + 1]
+    assert all(box[0] > left.told["width"] for box in of_left)
+    assert all(box[1] > -10 and box[3] < left.told["height"] + 10 for _, box in texts)
 
 
 def test_what_a_spreadsheet_reads_is_the_table():
@@ -253,13 +280,32 @@ def test_what_a_spreadsheet_reads_is_the_table():
     assert line.endswith('"{""probe"": ""rgb""}"')
 
 
-def test_command_writes_figure_and_numbers(tmp_path):
+def written(tmp_path, name):
     pq.write_table(FULL_TABLE, tmp_path / "metrics.parquet")
-    words = ["--metrics", tmp_path / "metrics.parquet", "--name", "mixing"]
-    words += ["--figure", tmp_path / "mixing.svg", "--numbers", tmp_path / "mixing.csv"]
+    words = ["--metrics", tmp_path / "metrics.parquet", "--name", name]
+    for kind in ("spec", "figure", "numbers"):
+        words += [f"--{kind}", tmp_path / kind]
     plot_figure.main(plot_figure.options().parse_args(list(map(str, words))))
-    assert (tmp_path / "mixing.svg").read_text() == style.svg(mixing.draw(FULL_TABLE))
-    assert (tmp_path / "mixing.csv").read_text() == data.csv_text(mixing.numbers(FULL_TABLE))
+    return [(tmp_path / kind).read_text() for kind in ("spec", "figure", "numbers")]
+
+
+def test_command_writes_spec_figure_and_numbers(tmp_path):
+    spec, figure, numbers = written(tmp_path, "transfer_by_size")
+    chart = transfer_by_size.draw(FULL_TABLE)
+    assert spec == style.spec(chart)
+    told = json.loads(spec)
+    assert spec == json.dumps(told, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    assert told["$schema"].startswith("https://vega.github.io/schema/vega-lite/v6")
+    assert figure == style.svg(chart)
+    assert f'fill="{style.PAPER}"' in figure
+    assert numbers == data.csv_text(transfer_by_size.numbers(FULL_TABLE))
+
+
+def test_a_figure_of_matplotlib_has_no_spec_yet(tmp_path):
+    spec, figure, numbers = written(tmp_path, "mixing")
+    assert json.loads(spec) is None
+    assert figure == charts.svg(mixing.draw(FULL_TABLE))
+    assert numbers == data.csv_text(mixing.numbers(FULL_TABLE))
 
 
 def test_two_fractions_of_as_many_images_are_one_place():

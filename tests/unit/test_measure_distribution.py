@@ -60,6 +60,22 @@ def test_the_documented_command_on_anybodys_features(tmp_path):
     assert density["settings"] == {"real_images": 80, "generated_images": 70}
 
 
+def test_where_each_image_lies_is_told_image_by_image(tmp_path):
+    items = tmp_path / "items.parquet"
+    files = features(tmp_path / "real.parquet"), features(tmp_path / "fake.parquet", shift=1.5)
+    found = measure(*files, "--items", items)
+    rows = pq.read_table(items).to_pylist()
+    real, generated = ([row for row in rows if row["real"] is side] for side in (True, False))
+    assert [row["key"] for row in real] == [f"real-{n}" for n in range(60)]
+    assert [row["key"] for row in generated] == [f"fake-{n}" for n in range(60)]
+    assert np.mean([row["covered"] for row in real]) == pytest.approx(found["coverage"])
+    assert np.mean([row["balls"] for row in generated]) / 5 == pytest.approx(found["density"])
+    assert 0 < found["coverage"] < 1
+
+    measure(*files, "--items", items, "--metrics", "kernel")
+    assert pq.read_table(items).num_rows == 0
+
+
 def test_all_families_with_the_real_side_computed_before(files, tmp_path):
     chosen = ["--metrics", "prdc", "frechet", "kernel", "vendi", "--k", "3", "--samples", "50"]
     reference = tmp_path / "reference.safetensors"

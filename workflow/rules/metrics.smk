@@ -82,6 +82,7 @@ rule measure_distribution:
         reference=rules.measure_reference.output.reference,
     output:
         metrics=f"{RESULTS}/distribution/{{distribution}}/{{source}}.json",
+        images=f"{RESULTS}/distribution/{{distribution}}/{{source}}.parquet",
     log:
         f"{RESULTS}/logs/measure_distribution/{{distribution}}/{{source}}.log",
     benchmark:
@@ -101,7 +102,7 @@ rule measure_distribution:
         "python $SYNTHGAP_SCRIPTS/measure_distribution.py --real {input.real}"
         " --generated {input.generated} --reference {input.reference} {params.options}"
         " {params.few} --gpus {resources.gpu} --seed {params.seed} --about {params.about:q}"
-        " --output {output.metrics} --log {log}"
+        " --items {output.images} --output {output.metrics} --log {log}"
 
 
 SCORER_MODELS = {name: scorer_models(name) for name in CONFIG.scorers}

@@ -1,10 +1,18 @@
 # Figures, contact sheets and the page that people open.
 
+import subprocess
+import time
 
+# When this run did.
+BEGAN = time.time()
+
+
+# The page embeds the spec; the SVG of the same spec is for print.
 rule plot_figure:
     input:
         metrics=METRICS,
     output:
+        spec=f"{RESULTS}/figures/{{figure}}.json",
         figure=f"{RESULTS}/figures/{{figure}}.svg",
         numbers=f"{RESULTS}/figures/{{figure}}.csv",
     log:
@@ -23,7 +31,7 @@ rule plot_figure:
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
         " {params.distribution}"
-        " --figure {output.figure} --numbers {output.numbers} --log {log}"
+        " --spec {output.spec} --figure {output.figure} --numbers {output.numbers} --log {log}"
 
 
 rule draw_contact_sheet:
@@ -81,7 +89,9 @@ rule write_report:
         classes=rules.collect_metrics.output.classes,
         figures=expand(rules.plot_figure.output.figure, figure=FIGURES),
         numbers=expand(rules.plot_figure.output.numbers, figure=FIGURES),
-        sheets=drawn_sheets(),
+        specs=expand(rules.plot_figure.output.spec, figure=FIGURES),
+        examples=rules.choose_examples.output.examples,
+        occlusion=[f"{RESULTS}/figures/occlusion-{name}.png" for name in OCCLUDED],
         quizzes=quizzes(),
         captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
@@ -107,6 +117,22 @@ rule write_report:
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
-        " --numbers {input.numbers} --classes {input.classes} --sheets {input.sheets} --caption-sample {input.captions}"
+        " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
+        " --sheets {input.occlusion} --caption-sample {input.captions}"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
+
+
+def summarise_run():
+    """Tell what this run has made, if that is files; a run that is done does not fail by it."""
+    made = {path for job in workflow.dag.jobs for path in job.output}
+    if not made:
+        return
+    kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
+    command = [sys.executable, f"{os.environ['SYNTHGAP_SCRIPTS']}/summarise_run.py"]
+    command += ["--results", RESULTS, "--sources", as_json(kinds)]
+    command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
+    command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
+    command += ["--report", REPORT] if REPORT in made else []
+    command += [] if workflow.overwrite_configfiles else ["--example"]
+    subprocess.run(list(map(str, command)), check=False)

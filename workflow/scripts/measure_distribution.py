@@ -11,17 +11,26 @@ those of its numbers; `measures` holds the same with variant, interval and numbe
 import argparse
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgap.atomic import atomic_path
 from synthgap.data.features import Features, count_rows, require_same_encoder
 from synthgap.devices import limit_threads, take_device
 from synthgap.job import command, count, input_path, json_object, log, output_path, run, seed
 from synthgap.metrics.distribution import count_repeated, measure_distribution
 from synthgap.metrics.measures import write_measures
+from synthgap.metrics.neighbours import PRDC, prdc
 from synthgap.metrics.reference import FAMILIES, Reference
+
+ITEMS_SCHEMA = pa.schema(
+    [("key", pa.string()), ("real", pa.bool_()), ("covered", pa.bool_()), ("balls", pa.int64())]
+)
 
 
 def options() -> argparse.ArgumentParser:
@@ -45,6 +54,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--few", action="store_true", help="allow FID of fewer than 50 000 images")
     parser.add_argument("--seed", type=seed, default=0, help="of the intervals")
     parser.add_argument("--about", type=json_object, default={}, help="to be said of all numbers")
+    parser.add_argument(
+        "--items", type=output_path, help=".parquet: where each image lies among the other side's"
+    )
     parser.add_argument("--output", type=output_path, required=True, help=".json")
     return parser
 
@@ -74,12 +86,17 @@ def main(args: argparse.Namespace) -> None:
         reference = None
         if args.reference:
             reference = Reference.load(args.reference, real.values, args.metrics, **given)
+        neighbours = None
+        if "prdc" in args.metrics:
+            radii = reference.radii if reference else None
+            neighbours = prdc(real.values, fake.values, **given, real_radii=radii, device=device)
         found = measure_distribution(
             real.values,
             fake.values,
             args.metrics,
             **given,
             reference=reference,
+            neighbours=neighbours,
             real_classes=real.class_indices,
             fake_classes=fake.class_indices,
             real_names=real.class_names,
@@ -89,6 +106,8 @@ def main(args: argparse.Namespace) -> None:
             seed=args.seed,
             device=device,
         )
+        if args.items:
+            write_items(args.items, real.keys, fake.keys, neighbours)
         sizes = {"real_images": len(real.values), "generated_images": len(fake.values)}
         facts = {
             "repeated_images": repeated,
@@ -101,6 +120,27 @@ def main(args: argparse.Namespace) -> None:
             log.info("%s %.4f [%.4f, %.4f]", m.metric, m.value, m.low, m.high)
     found = [replace(m, settings={**m.settings, **sizes}) for m in found]
     write_measures(args.output, found, args.about, facts)
+
+
+def write_items(path: Path, real: list[str], generated: list[str], neighbours: PRDC | None) -> None:
+    """Write a row an image, in what order the features came; no rows without `prdc`.
+
+    Of a generated image in how many real balls it lies, of a real one whether its own ball holds a
+    generated image.
+    """
+    rows: list[dict[str, Any]] = []
+    if neighbours is not None:
+        covered, balls = neighbours.real_is_covered.tolist(), neighbours.fake_in_real.tolist()
+        rows += [
+            {"key": key, "real": True, "covered": one}
+            for key, one in zip(real, covered, strict=True)
+        ]
+        rows += [
+            {"key": key, "real": False, "balls": count}
+            for key, count in zip(generated, balls, strict=True)
+        ]
+    with atomic_path(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, ITEMS_SCHEMA), part)
 
 
 def lengths_off_one(*sides: NDArray[Any]) -> str:

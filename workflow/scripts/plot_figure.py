@@ -1,11 +1,14 @@
-"""Draw one figure from the metrics table, and write the rows that it shows."""
+"""Draw one figure from the metrics table: for the page, for print, and the rows that it shows."""
 
 import argparse
 import importlib
 
+from matplotlib.figure import Figure
+
 from synthgap.atomic import write_text
 from synthgap.figures.data import csv_text
-from synthgap.figures.style import svg
+from synthgap.figures.matplotlib_style import svg as matplotlib_svg
+from synthgap.figures.style import spec, svg
 from synthgap.job import command, input_path, output_path, run
 from synthgap.metrics.table import read
 
@@ -15,6 +18,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--metrics", type=input_path, required=True)
     parser.add_argument("--name", required=True, help="a module of synthgap.figures")
     parser.add_argument("--distribution", help="of the config's, where a figure shows one")
+    parser.add_argument("--spec", type=output_path, help="Vega-Lite JSON to write, for the page")
     parser.add_argument("--figure", type=output_path, required=True, help="SVG to write")
     parser.add_argument("--numbers", type=output_path, help="CSV to write: the rows it shows")
     return parser
@@ -26,7 +30,12 @@ def main(args: argparse.Namespace) -> None:
     table = read(args.metrics)
     if args.numbers:
         write_text(args.numbers, csv_text(figure.numbers(table, **chosen)))
-    write_text(args.figure, svg(figure.draw(table, **chosen)))
+    chart = figure.draw(table, **chosen)
+    # Some modules still draw with matplotlib, and have no spec.
+    drawn = isinstance(chart, Figure)
+    if args.spec:
+        write_text(args.spec, "null" if drawn else spec(chart))
+    write_text(args.figure, matplotlib_svg(chart) if drawn else svg(chart))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.arms import Number
 from synthgap.figures.casd import FRECHET, Model, designs
 from synthgap.figures.casd import numbers as numbers_of

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.arms import Number
 from synthgap.figures.casd import Model, designs, shares
 from synthgap.figures.casd_by_size import COLOURS, MARKERS

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.data import ACCURACY, REAL
 from synthgap.metrics.table import Row
 

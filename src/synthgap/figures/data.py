@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import re
 from collections.abc import Iterable, Mapping
@@ -274,6 +275,14 @@ def x_title(found: list[Source]) -> str:
     """The x axis in words."""
     name = found[0].x_name
     return f"{name[:1].upper()}{name[1:]} of the generator"
+
+
+def place(source: Source) -> str:
+    """The source's x as text; a release date is a year with a decimal fraction."""
+    if source.x_name != "release date":
+        return f"{source.x:g}"
+    day = datetime.date(int(source.x), 1, 1) + datetime.timedelta(days=int(source.x % 1 * 366))
+    return day.isoformat()
 
 
 def _transfer(rows: Iterable[Row], metric: str = ACCURACY) -> list[Row]:

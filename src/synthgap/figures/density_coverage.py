@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+import altair as alt
 
-from synthgap.figures import data, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
+_REAL = "real test images"
 
-@style.styled
+
 def draw(
     table: Any,
     *,
     architecture: str | None = None,
     distribution: str | None = None,
-) -> Figure:
+) -> alt.LayerChart | alt.ConcatChart:
     """Density (x) against coverage (y); colour is Synth->Real accuracy, shape the prompts.
 
     A thin line joins the kinds of prompt of one generator. The star is the real test split
@@ -36,69 +35,66 @@ def draw(
             ambiguous.
     """
     sources, density, coverage, accuracy = _chosen(table_rows(table), architecture, distribution)
-    names = [s.name for s in sources]
     kinds = data.prompt_kinds(sources)
-
-    figure = style.new_figure(7.2, 5.2)
-    axes = figure.add_subplot()
-    values = [accuracy[name].value for name in names]
-    colours: Any = ScalarMappable(Normalize(min(values), max(values)), "viridis")
-    for pair in data.pairs(sources):
-        x = [density[s.name].value for s in pair]
-        style.pair_line(axes, x, [coverage[s.name].value for s in pair])
-    for source in sources:
-        across, up = density[source.name], coverage[source.name]
-        axes.errorbar(
-            [across.value],
-            [up.value],
-            xerr=style.error(across),
-            yerr=style.error(up),
-            color=colours.to_rgba(accuracy[source.name].value),
-            ecolor=style.MUTED,
-            elinewidth=0.8,
-            marker=style.prompt_marker(source.prompts, kinds),
-            markersize=7.5,
-            markeredgecolor=style.INK,
-            markeredgewidth=0.6,
-            gid=source.name,
-            zorder=3,
-        )
-    across, up = density[data.REAL], coverage[data.REAL]
-    axes.errorbar(
-        [across.value],
-        [up.value],
-        xerr=style.error(across),
-        yerr=style.error(up),
-        color=style.REAL_COLOUR,
-        elinewidth=0.8,
-        marker="*",
-        markersize=13,
-        markerfacecolor="white",
-        gid=data.REAL,
-        zorder=4,
+    prompts = style.prompt_series(kinds)
+    series = style.Series((*prompts.names, _REAL), shapes=(*prompts.shapes, style.STAR))
+    rows = {
+        source.name: _datum(density[source.name], coverage[source.name])
+        | marks.number("accuracy", accuracy[source.name])
+        | {"source": source.name, "label": source.generator}
+        | {"series": data.prompt_title(source.prompts)}
+        for source in sources
+    }
+    real = _datum(density[data.REAL], coverage[data.REAL]) | {"source": _REAL, "series": _REAL}
+    every = [*rows.values(), real]
+    plane = planes.Plane(
+        planes.Axis(
+            "Density: how crowded the generated images are among real ones",
+            planes.reach(row.get(f"x{end}") for row in every for end in ("", "_low", "_high")),
+        ),
+        planes.Axis(
+            "Coverage: share of real images reached",
+            planes.reach(row.get(f"y{end}") for row in every for end in ("", "_low", "_high")),
+            percent=True,
+        ),
+        height=380,
     )
-    axes.margins(0.1)
-    axes.set_xlabel("Density: how crowded the generated images are among real ones")
-    axes.set_ylabel("Coverage: share of real images reached")
-    axes.set_title("What the generators cover of the real distribution")
-    style.percent_axis(axes.yaxis)
-    bar = figure.colorbar(colours, ax=axes, shrink=0.85, aspect=28)
-    bar.set_label("Synth→Real top-1 accuracy")
-    bar.outline.set_visible(False)
-    style.percent_axis(bar.ax.yaxis)
-    keys = [
-        style.marker_key(data.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
-        for kind in kinds
+    values = [row["accuracy"] for row in rows.values()]
+    colour = alt.Color(
+        "accuracy",
+        type="quantitative",
+        title="Synth→Real top-1 accuracy",
+        scale=alt.Scale(scheme="viridis", domain=list(planes.reach(values, 0))),
+        legend=alt.Legend(orient="top", gradientLength=240, tickCount=4, labelExpr=planes.PERCENT),
+    )
+    shape = series.shape(symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED)
+    told = {"source": "Source", "x_text": "Density", "y_text": "Coverage", "n": "n"}
+    muted = alt.value(style.MUTED)
+    pairs = [[rows[s.name] for s in pair] for pair in data.pairs(sources)]
+    of_real = {"fill": style.PAPER, "stroke": style.REAL_COLOUR, "size": 190, "strokeWidth": 1.2}
+    of_sources = {"stroke": style.INK, "strokeWidth": 0.7, "size": 75}
+    first = [rows[s.name] for s in sources if s.prompts == kinds[0]]
+    layers = [
+        *marks.pair_lines(pairs, plane),
+        marks.intervals(every, plane, "x", width=1, color=muted),
+        marks.intervals(every, plane, "y", width=1, color=muted),
+        *labels.label_points(first, plane, marks=every),
+        marks.points(
+            list(rows.values()),
+            plane,
+            look=of_sources,
+            color=colour,
+            shape=shape,
+            tooltip=marks.tips(**told, accuracy_text="Synth→Real top-1 accuracy"),
+        ),
+        marks.points([real], plane, look=of_real, shape=shape, tooltip=marks.tips(**told)),
     ]
-    keys.append(style.marker_key("real test images", "*", style.REAL_COLOUR, hollow=True))
-    style.legend_below(figure, keys)
-    first = [s for s in sources if s.prompts == kinds[0]]
-    style.label_points(
-        axes,
-        [(density[s.name].value, coverage[s.name].value, s.generator) for s in first],
-        [bar for n in [data.REAL, *names] for bar in style.bars(density[n], coverage[n])],
+    return style.finish(
+        [style.Panel(plane, layers)],
+        "Density and coverage of each source's images among real ones, with 95 % intervals; colour "
+        "is the accuracy of a classifier trained on them, on real images.",
+        series=series,
     )
-    return figure
 
 
 def numbers(
@@ -126,3 +122,8 @@ def _chosen(
     data.require("coverage", coverage, [data.REAL, *names])
     data.require("top-1 accuracy on real images", accuracy, names)
     return sources, density, coverage, accuracy
+
+
+def _datum(density: Row, coverage: Row) -> marks.Datum:
+    across = marks.number("x", density, percent=False)
+    return across | marks.number("y", coverage) | {"n": coverage.n}

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.comparisons import (
     classifier_looks,
     comparisons,

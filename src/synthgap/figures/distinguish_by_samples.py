@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.comparisons import (
     Look,
     classifier_looks,
@@ -17,7 +17,7 @@ from synthgap.figures.comparisons import (
     comparisons,
     rows_on,
 )
-from synthgap.figures.lines import line
+from synthgap.figures.matplotlib_lines import line
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.comparisons import (
     Look,
     classifier_looks,

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from synthgap.errors import UserError
-from synthgap.figures import data, style
+from synthgap.figures import data
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.data import Source
-from synthgap.figures.lines import End, draw_lines
+from synthgap.figures.matplotlib_lines import End, draw_lines
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synthgap.data.occlusion_maps import OcclusionMaps
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 
 # Okabe and Ito's blue and vermilion.
 AGAINST, IN_FAVOUR = "#0072B2", "#D55E00"

@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from synthgap.errors import UserError
-from synthgap.figures import data, style
+from synthgap.figures import data
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.data import Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.arms import Arm, Column, arms_of, columns
+from synthgap.figures.metric_titles import digits_for
+from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 ACROSS = 3  # panels in a row
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """A panel a metric, a line an arm: its number with its interval.
 
     The band is the interval of the baseline, the dashed line what real images reach. Small marks
@@ -33,16 +31,19 @@ def draw(table: Any) -> Figure:
     """
     found = _found(table)
     arms = arms_of(found)
-    down = math.ceil(len(found) / ACROSS)
-    across = min(ACROSS, len(found))
-    figure = style.new_figure(2.9 * across + 1.2, (0.32 * len(arms) + 1.0) * down + 0.3)
-    grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    for place, axes in enumerate(grid.flat):
-        if place < len(found):
-            _panel(axes, found[place], arms)
-        else:
-            axes.set_visible(False)
-    return figure
+    kinds = list(dict.fromkeys(arm.prompts for arm in arms))
+    series = style.prompt_series(kinds)
+    panels = [
+        _panel(column, arms, series, labelled=place % ACROSS == 0)
+        for place, column in enumerate(found)
+    ]
+    return style.finish(
+        panels,
+        "A panel for each metric: the number of each model with its prompts, its 95 % interval, "
+        "single trainings, and the baseline's interval as a band.",
+        series=series,
+        columns=min(ACROSS, len(panels)),
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -59,28 +60,56 @@ def _found(table: Any) -> list[Column]:
     return found
 
 
-def _panel(axes: Axes, column: Column, arms: list[Arm]) -> None:
-    kinds = list(dict.fromkeys(arm.prompts for arm in arms))
-    for place, arm in enumerate(arms):
+def _panel(column: Column, arms: list[Arm], series: style.Series, *, labelled: bool) -> style.Panel:
+    note = ", ".join(part for part in (column.note, column.distribution) if part)
+    digits = digits_for(max(abs(n.interval.value) for n in column.by_arm.values()))
+    rows, trainings = [], []
+    for arm in arms:
         number = column.by_arm.get(arm)
         if number is None:
             continue
-        colour = style.prompt_colour(arm.prompts, kinds)
-        value, low, high = column.interval(number)
-        if not math.isnan(low):
-            axes.plot([low, high], [place, place], color=colour, lw=1.4, gid="interval")
-            if arm.is_baseline:
-                axes.axvspan(low, high, color=colour, alpha=0.1, lw=0)
-        axes.plot([value], [place], "o", color=colour, ms=5, gid=arm.label)
+        at = {"y": arm.label, "series": data.prompt_title(arm.prompts)}
+        told = column.interval(number)
+        rows.append(
+            marks.number("x", told, percent=column.title.percent, digits=digits)
+            | at
+            | {"trainings": number.trainings, "n": number.rows[0].n, "baseline": arm.is_baseline}
+        )
         if number.trainings > 1:
-            values = [row.value for row in number.rows]
-            axes.plot(values, [place] * len(values), "|", color=style.MUTED, ms=7, gid="trainings")
+            trainings += [{"x": row.value, **at} for row in number.rows]
+    ends = [row.get(f"x{end}") for row in rows for end in ("", "_low", "_high")]
+    ends += [row["x"] for row in trainings]
     if column.real:
-        axes.axvline(column.real.value, color=style.REAL_COLOUR, lw=1, ls=(0, (5, 2)), gid="real")
-    axes.set_yticks(range(len(arms)), [arm.label for arm in arms])
-    axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_title(f"{column.title.text}{' ↑' if column.better > 0 else ' ↓'}", pad=4)
-    axes.set_xlabel(", ".join(part for part in (column.note, column.distribution) if part))
-    if column.title.percent:
-        style.percent_axis(axes.xaxis)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        ends.append(column.real.value)
+    plane = planes.Plane(
+        planes.Axis(note, planes.reach(ends), percent=column.title.percent, count=4),
+        planes.Axis(names=tuple(arm.label for arm in arms), labels=labelled),
+        width=210,
+        height=28 * len(arms),
+        zoom="",
+    )
+    layers: list[alt.Chart] = []
+    for row in rows:
+        if row["baseline"] and "x_low" in row:
+            colour = series.colours[series.names.index(row["series"])]
+            layers.append(marks.band(row, plane, "x", colour=colour, opacity=0.1))
+    if column.real:
+        value = Interval(column.real.value, float("nan"), float("nan"))
+        layers += marks.reference(
+            value,
+            plane,
+            along="x",
+            percent=column.title.percent,
+            digits=digits,
+            name="other real images",
+        )
+    layers.append(marks.intervals(rows, plane, "x", width=2, color=series.colour()))
+    if trainings:
+        look = {"shape": "stroke", "angle": 90, "filled": False, "stroke": style.MUTED}
+        layers.append(marks.points(trainings, plane, look=look | {"size": 50}))
+    told_tips = marks.tips(y="Model", x_text=column.title.text, trainings="Trainings", n="n")
+    layers.append(
+        marks.points(rows, plane, color=series.colour(), shape=series.shape(), tooltip=told_tips)
+    )
+    title = f"{column.title.text}{' ↑' if column.better > 0 else ' ↓'}"
+    return style.Panel(plane, layers, title)

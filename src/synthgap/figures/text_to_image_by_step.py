@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from synthgap.errors import UserError
-from synthgap.figures import style
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.arms import Arm, Column, columns
 from synthgap.figures.comparisons import COLOURS, MARKERS
-from synthgap.figures.lines import line
+from synthgap.figures.matplotlib_lines import line
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from synthgap.figures import data, style
+from synthgap.figures import data
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows

@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from synthgap.errors import UserError
-from synthgap.figures import data, style
+from synthgap.figures import data
+from synthgap.figures import matplotlib_style as style
 from synthgap.figures.data import BySource, Source
 from synthgap.figures.scores import Score, scores
 from synthgap.metrics.table import Row

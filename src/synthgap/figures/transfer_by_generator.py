@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+import altair as alt
 
-from synthgap.figures import data, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
-@style.styled
-def draw(table: Any, *, architecture: str | None = None) -> Figure:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images against the generator's x, one line per kind of prompt.
 
     A dashed line with a band is Real->Real, what real training images reach.
@@ -28,61 +27,49 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     """
     sources, found = _chosen(table_rows(table), architecture)
     kinds = data.prompt_kinds(sources)
-
-    figure = style.new_figure(6.8 if len(sources) <= 12 else 8.4, 4.6)
-    axes = figure.add_subplot()
+    series = style.prompt_series(kinds)
     real = found[data.REAL]
-    axes.axhline(real.value, color=style.REAL_COLOUR, ls=(0, (5, 2)), gid="real", label="Real→Real")
-    if real.ci_low is not None and real.ci_high is not None:
-        axes.axhspan(real.ci_low, real.ci_high, color=style.REAL_COLOUR, alpha=0.12, lw=0)
-
-    taken: list[style.Segment] = []
-    for index, kind in enumerate(kinds):
-        series = [s for s in sources if s.prompts == kind]
-        points = [found[s.name] for s in series]
-        bars = [bar for s in series for bar in style.bars(s.x, found[s.name])]
-        errors = [style.error(row) for row in points]
-        axes.errorbar(
-            [s.x for s in series],
-            [row.value for row in points],
-            yerr=[[e[0][0] for e in errors], [e[1][0] for e in errors]],
-            color=style.prompt_colour(kind, kinds),
-            marker=style.prompt_marker(kind, kinds),
-            markeredgecolor="white",
-            elinewidth=1.2,
-            transform=style.dodge(axes, index, len(kinds)),
-            label=data.prompt_title(kind),
-            gid=f"prompts-{kind}",
-            zorder=3,
-        )
-        # A shifted series does not count for the limits of the axes by itself.
-        axes.update_datalim([(x, y) for x0, y0, x1, y1 in bars for x, y in ((x0, y0), (x1, y1))])
-        taken += bars
-        heights = [row.value for row in points]
-        taken += [
-            (series[i].x, heights[i], series[i + 1].x, heights[i + 1])
-            for i in range(len(series) - 1)
-        ]
-
-    xs = sorted({s.x for s in sources})
-    if len(xs) <= 6:
-        axes.set_xticks(xs, [f"{x:g}" for x in xs])
-    elif sources[0].x_name == "release date":
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.1, y=0.12)
-    axes.autoscale_view()
-    axes.set_xlabel(data.x_title(sources))
-    axes.set_ylabel("Synth→Real top-1 accuracy")
-    axes.set_title("Trained on generated images, tested on real ones")
-    style.percent_axis(axes.yaxis)
-    style.legend_below(figure, axes.get_legend_handles_labels()[0])
-    first = [s for s in sources if s.prompts == kinds[0]]
-    style.label_points(
-        axes,
-        [(s.x, found[s.name].value, s.generator) for s in first],
-        taken,
+    rows = [
+        {"x": source.x, **marks.number("y", found[source.name]), "n": found[source.name].n}
+        | {"source": source.name, "x_text": data.place(source), "label": source.generator}
+        | {"series": data.prompt_title(source.prompts)}
+        | {"shift": style.dodge(kinds.index(source.prompts), len(kinds))}
+        for source in sources
+    ]
+    plane = planes.Plane(
+        _x_axis(sources),
+        planes.Axis(
+            "Synth→Real top-1 accuracy",
+            planes.reach(end for row in [*found.values()] for end in marks.interval(row)),
+            percent=True,
+        ),
+        width=560 if len(sources) <= 12 else 700,
     )
-    return figure
+    of_kinds = [[row for row in rows if row["series"] == name] for name in series.names]
+    low, high = plane.x.domain
+    of_real = (low, real.value, high, real.value)
+    between = [
+        (one["x"], one["y"], other["x"], other["y"])
+        for chosen in of_kinds
+        for one, other in itertools.pairwise(chosen)
+    ]
+    told = {"source": "Source", "x_text": data.x_title(sources), "n": "n"}
+    told["y_text"] = "Synth→Real top-1 accuracy"
+    layers = [
+        *marks.reference(real, plane, "Real→Real"),
+        marks.lines(rows, plane, "series", color=series.colour()),
+        marks.intervals(rows, plane, color=series.colour()),
+        *labels.label_points(of_kinds[0], plane, marks=rows, lines=[of_real, *between]),
+        marks.points(
+            rows, plane, color=series.colour(), shape=series.shape(), tooltip=marks.tips(**told)
+        ),
+    ]
+    return style.finish(
+        [style.Panel(plane, layers)],
+        "Accuracy on real images of classifiers trained on generated ones, by the generator's "
+        f"{sources[0].x_name}, with 95 % intervals, and what real training images reach.",
+        series=series,
+    )
 
 
 def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:
@@ -97,3 +84,13 @@ def _chosen(rows: list[Row], architecture: str | None) -> tuple[list[Source], By
     data.require("top-1 accuracy on real images", found, [data.REAL, *(s.name for s in sources)])
     data.require_sources(sources)
     return sources, found
+
+
+def _x_axis(sources: list[Source]) -> planes.Axis:
+    xs = sorted({source.x for source in sources})
+    return planes.Axis(
+        data.x_title(sources),
+        planes.reach(xs, 0.1),
+        ticks=tuple(xs) if len(xs) <= 6 else (),
+        whole=sources[0].x_name == "release date",
+    )

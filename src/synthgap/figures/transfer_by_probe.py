@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data, style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.data import BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
@@ -17,15 +17,15 @@ PANELS = (
     ("Structure and texture", ("structure", "texture")),
     ("Low and high frequencies", ("low", "band", "high")),
 )
+_FILLS = {"texture": style.PAPER, "high": style.PAPER}
 
 
-@style.styled
-def draw(table: Any, *, architecture: str | None = None) -> Figure:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Each source's accuracy relative to real data, in a probe's space (y) and in RGB (x).
 
     Relative: Synth->Real divided by Real->Real of the same probe, so that what a probe cannot see
     even in real images does not count against the source. Above the diagonal, that part of the
-    image carries over better than the whole. Colour and outline tell the probe, shape the prompts.
+    image carries over better than the whole. Colour and fill tell the probe, shape the prompts.
     Only probes in the table are drawn.
 
     Args:
@@ -41,29 +41,57 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     kinds = data.prompt_kinds(sources)
     panels = [(title, [p for p in probes if p in found]) for title, probes in PANELS]
     panels = [(title, probes) for title, probes in panels if probes]
-
-    figure = style.new_figure(4.3 * len(panels) + 0.2, 5.0)
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, probes) in zip(grid, panels, strict=True):
-        for probe in probes:
-            for source in sources:
-                marker = style.prompt_marker(source.prompts, kinds)
-                name = source.name
-                _point(axes, found["rgb"][name], found[probe][name], probe, marker, name)
-        style.diagonal(axes)
-        style.percent_axis(axes.xaxis)
-        style.percent_axis(axes.yaxis)
-        axes.set_title(title)
-        axes.set_xlabel("RGB: Synth→Real, share of Real→Real")
-        keys = [style.marker_key(data.PROBES[p], "o", style.PROBE_COLOURS[p]) for p in probes]
-        axes.legend(handles=keys, loc="upper left", handletextpad=0.2)
-    grid[0].set_ylabel("Probe: Synth→Real, share of Real→Real")
-    shapes = [
-        style.marker_key(data.prompt_title(kind), style.prompt_marker(kind, kinds), style.MUTED)
-        for kind in kinds
-    ]
-    style.legend_below(figure, shapes)
-    return figure
+    drawn = [probe for _, probes in panels for probe in probes]
+    series = style.Series(
+        tuple(data.PROBES[probe] for probe in drawn),
+        tuple(style.PROBE_COLOURS[probe] for probe in drawn),
+        # The first of a panel's is full, the last hollow.
+        fills=tuple(_FILLS.get(probe, style.PROBE_COLOURS[probe]) for probe in drawn),
+    )
+    prompts = replace(style.prompt_series(kinds), field="prompts")
+    ends = [end for of in found.values() for s in sources for end in marks.interval(of[s.name])]
+    both = planes.reach(ends, 0.05)
+    made = []
+    for title, probes in panels:
+        plane = planes.Plane(
+            planes.Axis("RGB: Synth→Real, share of Real→Real", both, percent=True),
+            planes.Axis("Probe: Synth→Real, share of Real→Real", both, percent=True),
+            width=340,
+            height=340,
+        )
+        rows = [
+            marks.number("x", found["rgb"][source.name])
+            | marks.number("y", found[probe][source.name])
+            | {"n": found[probe][source.name].n, "source": source.name}
+            | {"series": data.PROBES[probe], "prompts": data.prompt_title(source.prompts)}
+            for probe in probes
+            for source in sources
+        ]
+        told = marks.tips(source="Source", series="Probe", x_text="RGB", y_text="Probe", n="n")
+        layers = [
+            marks.diagonal(plane),
+            marks.intervals(rows, plane, "x", width=1, stroke=series.stroke()),
+            marks.intervals(rows, plane, "y", width=1, stroke=series.stroke()),
+            marks.points(
+                rows,
+                plane,
+                look={"size": 45, "stroke": None, "strokeWidth": 1.5},
+                fill=series.fill(),
+                stroke=series.stroke(),
+                shape=prompts.shape(
+                    orient="top", symbolFillColor=style.MUTED, symbolStrokeColor=style.MUTED
+                ),
+                tooltip=told,
+            ),
+        ]
+        made.append(style.Panel(plane, layers, title))
+    return style.finish(
+        made,
+        "Accuracy on real images relative to real training images, of classifiers that see one "
+        "part of the image (up) and of those that see all of it (across), for each source.",
+        series=series,
+        columns=len(made),
+    )
 
 
 def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:
@@ -91,20 +119,3 @@ def _chosen(rows: list[Row], architecture: str | None) -> tuple[list[Source], di
         what = f"{title} accuracy relative to real images"
         data.require(what, found[probe], [s.name for s in sources])
     return sources, found
-
-
-def _point(axes: Axes, x: Row, y: Row, probe: str, marker: str, name: str) -> None:
-    axes.errorbar(
-        [x.value],
-        [y.value],
-        xerr=style.error(x),
-        yerr=style.error(y),
-        ls="",
-        color=style.PROBE_COLOURS[probe],
-        marker=marker,
-        markersize=6,
-        markeredgecolor="white",
-        elinewidth=0.9,
-        gid=f"{probe}-{name}",
-        zorder=3,
-    )

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data, style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import REAL, Source
-from synthgap.figures.lines import End, draw_lines, line
+from synthgap.figures.lines import draw_lines, line_data, line_ends, line_rows, line_series
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 Points = dict[str, dict[float, Row]]
+_REAL = "real images"
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images against the number of training images, a line a source.
 
     A panel for each kind of prompt; the dark line in each is real training images. The higher a
@@ -33,29 +31,38 @@ def draw(table: Any) -> Figure:
     """
     sources, points = _chosen(table_rows(table))
     kinds = data.prompt_kinds(sources)
-    columns = max(1, len(kinds))
-    figure = style.new_figure(4.9 * columns + 0.4, 4.6)
-    grid = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     sizes = sorted({size for at in points.values() for size in at})
-    ends: list[list[End]] = []
-    for place, axes in enumerate(grid):
-        axes.set_xscale("log")
-        ends.append([])
-        if kinds:
-            chosen = [s for s in sources if s.prompts == kinds[place]]
-            ends[-1] += draw_lines(axes, chosen, points, kinds)
-            title = data.prompt_title(kinds[place])
-            axes.set_title(title[:1].upper() + title[1:])
-        if REAL in points:
-            line(axes, points[REAL], style.REAL_COLOUR, REAL, width=2, ls=(0, (5, 2)))
-            last = max(points[REAL])
-            ends[-1].append((last, points[REAL][last].value, "real images", style.REAL_COLOUR))
-        _size_axis(axes, sizes)
-        style.percent_axis(axes.yaxis)
-    grid[0].set_ylabel("Top-1 accuracy on real images")
-    for axes, names in zip(grid, ends, strict=True):
-        style.label_ends(axes, names)
-    return figure
+    ends = [end for at in points.values() for row in at.values() for end in marks.interval(row)]
+    series = line_series(sources, *([_REAL] if REAL in points else []))
+    dashed = {"strokeWidth": 2.5, "strokeDash": style.DASHES}
+    panels = []
+    for kind in kinds or [""]:
+        plane = planes.Plane(
+            planes.Axis(
+                "Training images",
+                planes.reach(sizes, 0.06, log=True),
+                log=True,
+                ticks=tuple(sizes) if len(sizes) <= 5 else (),
+            ),
+            planes.Axis("Top-1 accuracy on real images", planes.reach(ends, 0.06), percent=True),
+            width=300,
+        )
+        rows = line_rows([s for s in sources if s.prompts == kind], sources, points, kinds)
+        real = line_data(points.get(REAL, {}), REAL, _REAL, style.REAL_COLOUR)
+        layers = [
+            *labels.label_ends(line_ends([*rows, *real]), plane),
+            *draw_lines(real, plane, "Training images", look=dashed),
+            *draw_lines(rows, plane, "Training images"),
+        ]
+        title = data.prompt_title(kind) if kind else ""
+        panels.append(style.Panel(plane, layers, title[:1].upper() + title[1:]))
+    return style.finish(
+        panels,
+        "Accuracy on real images by the number of training images, a line for each source, with "
+        "95 % intervals; a panel for each kind of prompt.",
+        series=series,
+        columns=len(panels),
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -75,13 +82,3 @@ def _chosen(rows: list[Row]) -> tuple[list[Source], Points]:
         for name, of in by_fraction.items()
     }
     return [s for s in data.sources(rows) if s.name in points], points
-
-
-def _size_axis(axes: Axes, sizes: list[float]) -> None:
-    if len(sizes) <= 5:
-        axes.set_xticks(sizes)
-    else:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.minorticks_off()
-    axes.set_xlabel("Training images")

@@ -33,6 +33,7 @@ def measure_distribution(
     k: int = 5,
     distance: Distance = "euclidean",
     reference: Reference | None = None,
+    neighbours: PRDC | None = None,
     real_classes: NDArray[np.integer[Any]] | None = None,
     fake_classes: NDArray[np.integer[Any]] | None = None,
     real_names: Mapping[int, str] | None = None,
@@ -52,6 +53,7 @@ def measure_distribution(
     Args:
         real, fake: (n, d) and (m, d) features, in memory or mapped from a file.
         reference: of the real features, with the same k and distance; computed where None.
+        neighbours: of `prdc` for both sides, with the same k and distance; computed where None.
         real_classes, fake_classes: class of each row, by its index.
         real_names, fake_names: of these indices; the indices themselves where None.
         encoder_family: what the numbers are named after, see `NAMES`.
@@ -75,7 +77,9 @@ def measure_distribution(
     reference = reference or Reference.of(real, families, k=k, distance=distance, device=device)
     found: list[Measure] = []
     if "prdc" in families:
-        result = prdc(real, fake, k=k, distance=distance, real_radii=reference.radii, device=device)
+        result = neighbours or prdc(
+            real, fake, k=k, distance=distance, real_radii=reference.radii, device=device
+        )
         found += measure_prdc(result, distance, seed=seed)
         if real_classes is not None:
             names = real_names or {}

@@ -15,16 +15,18 @@ from synthgap.figures import data
 from synthgap.figures.data import BySource
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
-from synthgap.report import formats
+from synthgap.report import formats, scripts
 from synthgap.report.answer import answer
 from synthgap.report.captions import captions
 from synthgap.report.casd import casd
 from synthgap.report.claims import Claim
 from synthgap.report.classes import lost_classes
 from synthgap.report.distinguish import distinguished
-from synthgap.report.figures import data_uri
+from synthgap.report.examples import Examples
+from synthgap.report.figures import DARK, data_uri
 from synthgap.report.figures import figures as shown_figures
 from synthgap.report.formats import sentence
+from synthgap.report.gallery import embedded, gallery
 from synthgap.report.measures import groups
 from synthgap.report.text_to_image import text_to_image
 
@@ -96,22 +98,27 @@ def render(
     numbers: Mapping[str, str] | None = None,
     claims: Sequence[Claim] = (),
     classes: Sequence[Mapping[str, Any]] = (),
+    specs: Mapping[str, str] | None = None,
+    examples: Examples | None = None,
 ) -> str:
-    """One HTML page that needs nothing else: no network, no scripts, no further files.
+    """One HTML page that needs nothing else: no network and no further files.
 
     Args:
         table: the metrics table (`synthgap.metrics.table`).
         figures: SVG text by name; `synthgap.report.figures` has their captions and order.
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
-            optional `title`, `question`, `caption_prompt` (the text that a captioner was asked
-            with), `quizzes` (see `synthgap.report.distinguish`), and `architecture` or
-            `distribution` where the table holds several (see `synthgap.figures.data`).
+            optional `title`, `question`, `given` (the options that name the config files),
+            `caption_prompt` (the text that a captioner was asked with), `quizzes` (see
+            `synthgap.report.distinguish`), and `architecture` or `distribution` where the table
+            holds several (see `synthgap.figures.data`).
         caption_sample: images with captions, see `synthgap.report.captions`; shown where the
             table has numbers of captions.
         numbers: the rows behind the figures as CSV text, by the figure's name, for download.
         claims: `synthgap.report.claims.claims` of the table.
         classes: accuracies by class (`synthgap.metrics.predictions.CLASSES_SCHEMA`).
+        specs: Vega-Lite's JSON of figures, by name.
+        examples: images to show, with what made them.
 
     Raises:
         UserError: the table has nothing of any study, is ambiguous, or the context lacks a key.
@@ -148,7 +155,11 @@ def render(
         lost=lost_classes(classes, sources),
         architectures=_architecture_columns(rows, architecture),
         groups=groups(rows),
-        figures=shown_figures(figures, numbers or {}),
+        figures=shown_figures(figures, numbers or {}, specs or {}),
+        gallery=gallery(examples, context.get("given", "")) if examples else None,
+        neutrals=embedded(DARK),
+        specs=specs,
+        scripts=scripts,
         sheets=[
             {"fit": False, **sheet, "uri": data_uri("image/png", sheet["png_bytes"])}
             for sheet in sheets
