@@ -40,7 +40,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=1800,
         )
 
     def planned(self, *options: str, config: str | list[str] = "tiny.yaml") -> dict[str, int]:

@@ -17,7 +17,7 @@ class Licence:
     """what to say plainly"""
 
 
-NON_COMMERCIAL = "**Non-commercial**: the licence allows no commercial use of what it is of."
+NON_COMMERCIAL = "**Non-commercial**: the licence allows no commercial use."
 _NO_RIVALS = " What is made by it may not train a model that competes with it."
 _RAIL = "Its attachment lists uses of the model that are not allowed."
 
