@@ -40,10 +40,10 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            timeout=1800,
         )
 
-    def planned(self, *options: str, config: str = "tiny.yaml") -> dict[str, int]:
+    def planned(self, *options: str, config: str | list[str] = "tiny.yaml") -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
         result = self.snakemake("--dry-run", *options, "--quiet", "rules", config=config)
         assert result.returncode == 0, result.stdout

@@ -18,6 +18,7 @@ class Licence:
 
 
 NON_COMMERCIAL = "**Non-commercial**: the licence allows no commercial use."
+_NO_RIVALS = " What is made by it may not train a model that competes with it."
 _RAIL = "Its attachment lists uses of the model that are not allowed."
 
 # The licences of the built-in presets, by the name that they have there.
@@ -28,10 +29,10 @@ LICENCES = {
     "Stability AI Community License": Licence(
         "other",
         "Commercial use is free up to a yearly revenue that the licence names, and needs another "
-        "licence above; what is made may not train a competing foundation model.",
+        "licence above; what is made by it may not train another foundational generative model.",
     ),
-    "FLUX.1 [dev] Non-Commercial License": Licence("other", NON_COMMERCIAL),
-    "FLUX Non-Commercial License": Licence("other", NON_COMMERCIAL),
+    "FLUX.1 [dev] Non-Commercial License": Licence("other", NON_COMMERCIAL + _NO_RIVALS),
+    "FLUX Non-Commercial License": Licence("other", NON_COMMERCIAL + _NO_RIVALS),
     "NVIDIA NSCL v2-custom": Licence("other", NON_COMMERCIAL),
     "Apache-2.0": Licence("apache-2.0"),
 }

@@ -5,7 +5,7 @@ Light on purpose: the Snakefile imports it.
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -22,6 +22,7 @@ from synthgap.config.sources import Sources
 from synthgap.config.text_to_image import TrainedModel
 from synthgap.config.training_checks import check_study
 from synthgap.config.views import DepthView
+from synthgap.config.written import Written
 from synthgap.diffusion import DENOISER_MODULES
 from synthgap.diffusion.edm import PIPELINE_MODULE
 from synthgap.errors import UserError
@@ -49,6 +50,8 @@ CALL_OPTIONS = {
     "vae_slicing",
     "offload",
 }
+
+AnyConfig = TypeVar("AnyConfig", bound=Written)
 
 __all__ = ["SPLITS", "Config", "TrainedModel", "json_schema", "load", "parse"]
 
@@ -210,15 +213,16 @@ def parse(raw: dict[str, Any], where: str = "config") -> Config:
         UserError: one line for each key that is misspelt, missing or wrongly typed; or what the
             folder lacks.
     """
-    config = _checked(raw, where)
-    if not config.fit_to_folder:
-        return config
-    return _checked(fit(config, raw), f"{where}, fitted to {config.real.folder},")
+    if raw.get("fit_to_folder") is True:
+        # Whether its numbers fit each other is asked of those that it is run with.
+        written = _checked(Written, raw, where)
+        raw, where = fit(written, raw), f"{where}, fitted to {written.real.folder},"
+    return _checked(Config, raw, where)
 
 
-def _checked(raw: dict[str, Any], where: str) -> Config:
+def _checked(kind: type[AnyConfig], raw: dict[str, Any], where: str) -> AnyConfig:
     try:
-        return Config.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
         schema, problems = json_schema(), error.errors(include_url=False)
         lines = [explain(dict(problem), raw, schema) for problem in problems]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthgap.config.generators import presets
@@ -57,7 +58,8 @@ def real_licence(config: Config) -> str | None:
 
 def _real_name(config: Config) -> str:
     real = config.real
-    return REAL_NAMES.get(real.dataset, f"`{real.folder}` ({real.dataset})")
+    # Where it lies on the author's machine is nobody's business.
+    return REAL_NAMES.get(real.dataset, f"`{Path(real.folder or '').name}` ({real.dataset})")
 
 
 def _conditioned(config: Config) -> str:
@@ -108,15 +110,16 @@ def _composites(config: Config, source: str) -> dict[str, Any]:
 
 def _image_set(config: Config, source: str) -> dict[str, Any]:
     one = config.image_sets[source]
+    folder = f"`{Path(one.folder).name}`"
     return {
         "made_by": "image_set",
-        "summary": f"Generated images that were there before the study, from `{one.folder}`, "
+        "summary": f"Generated images that were there before the study, from {folder}, "
         "cropped to the central square and resized as the real images were.",
         "license": one.license,
         "license_of": "Of the images, as whoever made this data set stated it",
         "license_option": f"image_sets.{source}.license",
         "facts": [
-            f"From `{one.folder}` ({one.dataset}); how they were generated is not known here.",
+            f"From {folder} ({one.dataset}); how they were generated is not known here.",
             f"Drawn and sorted into splits by the seed {config.seed}.",
             *([f"The generator was released on {one.released}."] if one.released else []),
         ],
@@ -152,7 +155,7 @@ def _generated(config: Config, source: str) -> dict[str, Any]:
         + (_captioner(config) if kind in ("caption", "long") else ""),
         f"Seeds: each image's is in KEY.json, a hash of the study's seed {config.seed}, this "
         "source, class and index.",
-        f"Classes, and the number of images of each, follow {_real_name(config)}.",
+        f"Classes are those of {_real_name(config)}.",
     ]
     if written.preset and written.settings == "paper":
         facts.append("Settings are those of the public code of “When Pretty Isn't Useful”.")

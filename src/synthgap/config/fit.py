@@ -15,7 +15,7 @@ from synthgap.data.class_folders import count_images
 from synthgap.errors import UserError
 
 if TYPE_CHECKING:
-    from synthgap.config import Config
+    from synthgap.config.written import Written
 
 # Two to validate and two to test on, as study C's control parts them in halves, and some to train.
 LEAST_IN_CLASS = 10
@@ -25,7 +25,7 @@ LEAST_COMPARED = 20
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
-def found_images(config: Config) -> dict[str, dict[str, int]]:
+def found_images(config: Written) -> dict[str, dict[str, int]]:
     """Return the number of images by class in each folder of real images, by its option.
 
     Raises:
@@ -54,11 +54,11 @@ def found_images(config: Config) -> dict[str, dict[str, int]]:
     return found
 
 
-def fit(config: Config, raw: dict[str, Any]) -> dict[str, Any]:
+def fit(config: Written, raw: dict[str, Any]) -> dict[str, Any]:
     """Return a config file's content with its numbers of images lowered to what there is.
 
     Args:
-        config: the same, checked: what is written there is of the right kind.
+        config: the same, as far as its sections are checked by themselves.
 
     Raises:
         UserError: see `found_images`; or a class has too few images for any study.
@@ -92,7 +92,7 @@ def fit(config: Config, raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit_studies(
-    config: Config,
+    config: Written,
     studies: dict[str, Any],
     classes: int,
     real: dict[str, int],
@@ -132,7 +132,7 @@ def _fit_studies(
             told["synthetic"] = sorted({min(number, of_synthetic) for number in design.synthetic})
 
 
-def _real_images(config: Config, found: dict[str, dict[str, int]]) -> dict[str, int]:
+def _real_images(config: Written, found: dict[str, dict[str, int]]) -> dict[str, int]:
     """Return how many real images of each class are taken, by split.
 
     As many as the config says, or of fewer in the same proportions.
@@ -167,7 +167,7 @@ def _real_images(config: Config, found: dict[str, dict[str, int]]) -> dict[str, 
     return taken
 
 
-def _require(config: Config, where: str, total: dict[str, int], split: str) -> None:
+def _require(config: Written, where: str, total: dict[str, int], split: str) -> None:
     if total[split] < LEAST_COMPARED:
         raise UserError(
             f"{where}: {config.real.folder} has {total[split]} images for the {split} split, of "
