@@ -125,7 +125,7 @@ def summarise_run():
         return
     kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
     command = [sys.executable, f"{os.environ['SYNTHGAP_SCRIPTS']}/summarise_run.py"]
-    command += ["--results", RESULTS, "--sources", as_json(kinds)]
+    command += ["--results", RESULTS, "--sources", json.dumps(kinds)]
     command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
     command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
     command += ["--report", REPORT] if REPORT in made else []
