@@ -43,6 +43,9 @@ WORDS_LEFT_OUT = (
     "Group jobs: inactive",
     "Conda environments: ignored",
     "Singularity containers: ignored",
+    # Of each job.
+    "Activating conda environment: ",
+    "Activating singularity image ",
     "Select jobs to execute...",
     "Job rate limit reached",
     "SLURM run ID: ",
