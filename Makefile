@@ -32,7 +32,7 @@ define run
 flock --nonblock 9 || { echo "Another run, or a job of a killed one, is at work here; waiting for it"; flock 9; }; \
 [ ! -e .snakemake/demo.running ] || snakemake --unlock --quiet all; \
 touch .snakemake/demo.running; trap 'rm -f .snakemake/demo.running' EXIT; \
-snakemake --quiet rules
+snakemake
 endef
 
 .PHONY: demo

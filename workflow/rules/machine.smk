@@ -1,11 +1,16 @@
 # Where jobs run: what they need, what this site has, and how a run on a cluster begins and ends.
 
+import subprocess
+import time
+
 from synthgap import runs, slurm
 from synthgap.devices import visible_gpus
 from synthgap.planning import memory
 
 GENERATOR_MB = {name: memory.generator_mb(CONFIG, name) for name in CONFIG.generators}
 TRAINING_MB = memory.training_mb(CONFIG)
+# When this run did, in seconds since 1970.
+BEGAN = time.time()
 # Where `settle_run.py` wants the digest of config and code, when it starts Snakemake.
 SETTLING = os.environ.get("SYNTHGAP_SETTLING")
 
@@ -144,6 +149,21 @@ def end_run(failed=False):
                     run.forget()
             except UserError as error:
                 logger.warning(f"This run could not note its end: {error}")
+
+
+def summarise_run():
+    """Tell what this run has made, if that is files; a run that is done does not fail by it."""
+    made = {path for job in workflow.dag.jobs for path in job.output}
+    if not made:
+        return
+    kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
+    command = [sys.executable, Path(workflow.basedir, "workflow/scripts/summarise_run.py")]
+    command += ["--results", RESULTS, "--sources", json.dumps(kinds)]
+    command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
+    command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
+    command += ["--report", REPORT] if REPORT in made else []
+    command += [] if workflow.overwrite_configfiles else ["--example"]
+    subprocess.run(list(map(str, command)), check=False)
 
 
 if workflow.is_main_process:

@@ -1,11 +1,5 @@
 # Figures, contact sheets and the page that people open.
 
-import subprocess
-import time
-
-# When this run did.
-BEGAN = time.time()
-
 
 # The page embeds the spec; the SVG of the same spec is for print.
 rule plot_figure:
@@ -122,18 +116,3 @@ rule write_report:
         " --benchmarks {RESULTS}/benchmarks"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
-
-
-def summarise_run():
-    """Tell what this run has made, if that is files; a run that is done does not fail by it."""
-    made = {path for job in workflow.dag.jobs for path in job.output}
-    if not made:
-        return
-    kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
-    command = [sys.executable, f"{os.environ['SYNTHGAP_SCRIPTS']}/summarise_run.py"]
-    command += ["--results", RESULTS, "--sources", as_json(kinds)]
-    command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
-    command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
-    command += ["--report", REPORT] if REPORT in made else []
-    command += [] if workflow.overwrite_configfiles else ["--example"]
-    subprocess.run(list(map(str, command)), check=False)

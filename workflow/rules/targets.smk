@@ -154,3 +154,19 @@ def view_shards():
         )
         for tar in shards(source, split, view)
     ]
+
+
+def compared_metrics(w):
+    """The metrics table of the run to compare with, which `compare_with` names."""
+    named = Path(CONFIG.compare_with or "")
+    table = named if named.is_file() else named / "metrics.parquet"
+    wrong = None
+    if not CONFIG.compare_with:
+        wrong = "name the other run's results: snakemake compare --config compare_with=FOLDER"
+    elif table.resolve() == Path(METRICS).resolve():
+        wrong = f"compare_with: {named} is the folder of this run itself"
+    elif not table.is_file():
+        wrong = f"compare_with: there is no {table}"
+    if wrong:
+        sys.exit(f"error: {wrong}")
+    return str(table)

@@ -15,6 +15,8 @@ from synthgap.metrics.compare import VERDICTS, Compared, Pair, counts, naming
 from synthgap.metrics.table import Row
 from synthgap.report import formats
 
+# Beside each other, numbers of all studies need their plain names.
+_TITLES = {"top1_accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
 # Shares that are told in percent, besides those that `metric_titles` knows.
 _SHARES = ("accuracy", "share", "gap_to_real", "top5_accuracy", "human_accuracy", "memorised_share")
 _TOLD = {"probe", "class", "class_index", "distribution"}
@@ -111,11 +113,15 @@ def line_of(pair: Pair) -> Line:
     share = is_share(row.metric)
     digits = digits_for(max(abs(pair.first.value), abs(pair.second.value)))
     first, second = (
-        Number(one.value, formats.number(one, share, digits), formats.limits(one, share, digits))
+        Number(
+            one.value,
+            formats.minus(formats.number(one, share, digits)),
+            formats.minus(formats.limits(one, share, digits)),
+        )
         for one in (pair.first, pair.second)
     )
     return Line(
-        title=title.text[:1].upper() + title.text[1:],
+        title=_TITLES.get(row.metric, title.text[:1].upper() + title.text[1:]),
         note=variant_note(row.metric),
         about=_about(row),
         study=row.study.replace("_", " "),
