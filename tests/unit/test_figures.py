@@ -25,7 +25,7 @@ FIGURES = [
     transfer_asymmetry,
     distinguish,
 ]
-CHARTS = [transfer_by_generator, transfer_by_probe, density_coverage, transfer_asymmetry]
+CHARTS = FIGURES
 PLAIN = made_up_rows()
 ROWS = [*PLAIN, *made_up_comparisons(PLAIN)]
 TABLE = to_table(ROWS)
@@ -201,11 +201,22 @@ def test_transfer_asymmetry_draws_the_table():
 
 
 def test_distinguish_draws_the_table():
-    axes = distinguish.draw(TABLE).axes[0]
-    for name in [*NAMES, "real"]:
-        drawn = point(axes, f"resnet-tiny real+{name}")[0]
-        assert drawn == value("top1_accuracy", "real", name, study="distinguish")
-        assert point(axes, f"chance real+{name}")[0] == 0.5
+    chart = distinguish.draw(TABLE)
+    (panel,) = charts.panels(chart)
+    expected = {f"real | {name}": name for name in NAMES}
+    expected["real against itself (control)"] = "real"
+    order = sorted(expected, key=lambda label: (expected[label] == "real", label))
+    assert list(panel.domain("y")) == order
+    points = panel.points(by="y")
+    assert set(points) == set(expected)
+    (chance,) = (x for x in panel.layers("rule") if "y2" in x["encoding"])
+    assert {row["y"]: row["x"] for row in panel.rows(chance)} == dict.fromkeys(expected, 0.5)
+    found = {row.test_source: row for row in ROWS if row.study == "distinguish"}
+    for label, name in expected.items():
+        assert points[label][0] == value("top1_accuracy", "real", name, study="distinguish")
+        row = found[name]
+        assert panel.intervals("x", by="y")[label] == (row.ci_low, row.ci_high)
+    assert charts.legend(chart) == ["resnet-tiny"]
 
 
 def spectrum_of(rows, source, metric="radial_power_db"):
@@ -413,7 +424,7 @@ def test_a_row_without_limits_has_no_bar():
         charts.svg(figure.draw(bare))
     for figure in CHARTS:
         for panel in charts.panels(figure.draw(bare)):
-            assert panel.points()
+            assert panel.points(by="y" if figure is distinguish else "source")
             assert panel.intervals("x") == panel.intervals("y") == {}
             assert not panel.layers("rect")
 

@@ -48,7 +48,7 @@ CAPTIONS = {
         "How models do as they learn",
         "The same metrics of models before their end. A model that learns its training images by "
         "heart would have a curve that turns for the worse. Intervals are of the images of one "
-        "training.",
+        "training. The dashed line is what other real images come to.",
     ),
     "distinguish": (
         "Can a classifier tell them apart?",
@@ -115,7 +115,8 @@ CAPTIONS = {
         "What synthetic images do to a diffusion model",
         "Fréchet distance of generated to real images, by how many images the model learnt from. "
         "Grey: real images alone. A line below it is a model that synthetic images made better, "
-        "one above it a model that they made worse. Bars are 95 % intervals over samples.",
+        "one above it a model that they made worse. Where lines differ in how many synthetic "
+        "images there were, the more the darker. Bars are 95 % intervals over samples.",
     ),
     "casd_classes": (
         "Of which classes generated images are",
