@@ -13,8 +13,7 @@ from synthgap.figures import labels, marks, planes, style
 from synthgap.figures.arms import Number
 from synthgap.figures.casd import Model, designs, shares
 from synthgap.figures.casd_by_size import COLOURS
-from synthgap.figures.comparisons import SHAPES, Look, draw_points, series_of
-from synthgap.metrics.intervals import Interval
+from synthgap.figures.comparisons import SHAPES, Look, draw_dotted, draw_points, series_of
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
@@ -99,7 +98,8 @@ def _panel(design: str, found: Found, series: style.Series) -> style.Panel:
     layers: list[alt.Chart] = []
     if real is not None:
         layers += [*_ground([n for i, n in enumerate(names) if i not in real], plane)]
-        layers.append(_even(1 / len(real), plane))
+        even = "even share of the real classes"
+        layers.append(draw_dotted([1 / len(real)], even, plane))
     present = [_title(model) for model in found]
     beside = replace(series, names=tuple(n for n in series.names if n in present)).beside("x")
     told = {"x": "Class", "series": "Model", "y_text": "Share of generated images"}
@@ -118,14 +118,3 @@ def _ground(names: list[str], plane: planes.Plane) -> list[alt.Chart]:
     rows = [{"x": name, "name": "not real"} for name in names]
     chart = marks.chart_of(rows).mark_rect(fill=style.GRID, opacity=0.7)
     return [chart.encode(x=plane.across().bandPosition(0), x2=alt.X2("x", bandPosition=1))]
-
-
-def _even(share: float, plane: planes.Plane) -> alt.Chart:
-    """A dotted line at an even share of the real classes."""
-    row = marks.number("y", Interval(share, float("nan"), float("nan")))
-    chart = marks.chart_of([row | {"name": "even share of the real classes"}]).mark_rule(
-        stroke=style.MUTED, strokeWidth=1.2, strokeDash=[1.5, 3]
-    )
-    told = marks.tips(name="Reference", y_text="Value")
-    found: alt.Chart = chart.encode(y=plane.up(), tooltip=told)
-    return found

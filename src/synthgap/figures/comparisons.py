@@ -152,14 +152,15 @@ def draw_points(
 
 def draw_chance(rows: Iterable[Row], plane: planes.Plane) -> alt.Chart:
     """A dotted line for each height that chance has in rows."""
-    chances = sorted({float(row.settings["chance"]) for row in rows})
-    values = [
-        marks.number("y", Interval(value, nan, nan)) | {"name": "chance"} for value in chances
-    ]
+    return draw_dotted({float(row.settings["chance"]) for row in rows}, "chance", plane)
+
+
+def draw_dotted(heights: Iterable[float], name: str, plane: planes.Plane) -> alt.Chart:
+    """Dotted lines through the whole panel; `name` is in their tooltips."""
+    values = [marks.number("y", Interval(y, nan, nan)) | {"name": name} for y in sorted(heights)]
     chart = marks.chart_of(values).mark_rule(
         stroke=style.MUTED, strokeWidth=1.2, strokeDash=[1.5, 3]
     )
-    found: alt.Chart = chart.encode(
-        y=plane.up(), tooltip=marks.tips(name="Reference", y_text="Value")
-    )
+    told = marks.tips(name="Reference", y_text="Value")
+    found: alt.Chart = chart.encode(y=plane.up(), tooltip=told)
     return found
