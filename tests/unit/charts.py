@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import vl_convert
-from matplotlib.figure import Figure
 
-from synthgap.figures import labels, matplotlib_style, planes, style
+from synthgap.figures import labels, planes, style
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,6 @@ class Panel:
         """Names that are written in or beside the panel."""
         layer = self.layers("text")[-1]
         return [row[layer["encoding"]["text"]["field"]] for row in self.rows(layer)]
-
-
-def svg(drawn: Any) -> str:
-    """A figure for print, of either kind."""
-    return matplotlib_style.svg(drawn) if isinstance(drawn, Figure) else style.svg(drawn)
 
 
 def read(chart: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from synthgap.errors import UserError
+from synthgap.figures import style
 from synthgap.figures import text_to_image as figure
 from synthgap.figures import text_to_image_by_step as curve
 from synthgap.figures.arms import arms_of, baseline_of, columns, difference, welch
@@ -204,7 +205,7 @@ def test_the_curve_shows_all_numbers_with_their_intervals(capfd):
     chart = curve.draw(to_table(rows))
     charts.check_conventions(chart)
     assert charts.warnings_of(chart, capfd) == ""
-    assert charts.svg(chart) == charts.svg(curve.draw(to_table(rows)))
+    assert style.svg(chart) == style.svg(curve.draw(to_table(rows)))
     assert charts.legend(chart) == ["ta, caption"]
     shown = curve.numbers(to_table(rows))
     assert {r.metric for r in shown} == set(METRICS)

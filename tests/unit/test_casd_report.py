@@ -121,7 +121,7 @@ FIGURES = [casd_by_size, casd_classes]
 def test_figures_are_the_same_each_time_and_keep_the_conventions(figure, capfd):
     table = to_table(study())
     chart = figure.draw(table)
-    assert charts.svg(chart) == charts.svg(figure.draw(table))
+    assert style.svg(chart) == style.svg(figure.draw(table))
     assert charts.warnings_of(chart, capfd) == ""
     charts.check_conventions(chart)
     rows = figure.numbers(table)

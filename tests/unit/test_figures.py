@@ -303,7 +303,7 @@ def test_specs_of_spectra_compile_and_keep_the_conventions(capfd):
     for rows in ([*ROWS, *made_up_spectra()], [*MANY_ROWS, *many]):
         chart = power_spectrum.draw(to_table(rows))
         assert style.spec(chart) == style.spec(power_spectrum.draw(to_table(rows[::-1])))
-        assert charts.svg(chart) == charts.svg(power_spectrum.draw(to_table(rows)))
+        assert style.svg(chart) == style.svg(power_spectrum.draw(to_table(rows)))
         assert charts.warnings_of(chart, capfd) == ""
         charts.check_conventions(chart, ("line", "area"))
         assert len(style.spec(chart)) < 150_000
@@ -329,7 +329,7 @@ def test_power_spectrum_without_limits_has_no_band():
     assert left.layers("area")
     assert not right.layers("area")
     assert right.lines()
-    assert charts.svg(chart) == charts.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
+    assert style.svg(chart) == style.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
     # Only where there are some.
     some = [row for row in made_up_spectra() if row.test_source != NAMES[0]]
     some += [row for row in rows if row.test_source == NAMES[0]]
@@ -340,8 +340,8 @@ def test_power_spectrum_without_limits_has_no_band():
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_the_same_table_gives_the_same_bytes(figure):
-    first = charts.svg(figure.draw(TABLE))
-    assert first == charts.svg(figure.draw(TABLE))
+    first = style.svg(figure.draw(TABLE))
+    assert first == style.svg(figure.draw(TABLE))
     assert "<dc:date>" not in first
 
 
@@ -413,7 +413,7 @@ def test_several_architectures_need_a_choice():
 
 def test_rows_of_single_seeds_are_not_drawn():
     seeds = [dataclasses.replace(row, seed=0, value=0.1) for row in ROWS]
-    assert charts.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == charts.svg(
+    assert style.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == style.svg(
         transfer_by_generator.draw(TABLE)
     )
 
@@ -421,7 +421,7 @@ def test_rows_of_single_seeds_are_not_drawn():
 def test_a_row_without_limits_has_no_bar():
     bare = to_table([dataclasses.replace(row, ci_low=None, ci_high=None) for row in ROWS])
     for figure in FIGURES:
-        charts.svg(figure.draw(bare))
+        style.svg(figure.draw(bare))
     for figure in CHARTS:
         for panel in charts.panels(figure.draw(bare)):
             assert panel.points(by="y" if figure is distinguish else "source")

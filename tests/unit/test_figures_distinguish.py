@@ -186,7 +186,7 @@ def test_specs_compile_and_keep_the_conventions(table, module, capfd):
     for rows in (table, [*table, *also_by(table, "vit", 0.1)]):
         chart = module.draw(to_table(rows))
         assert style.spec(chart) == style.spec(module.draw(to_table(rows[::-1])))
-        assert charts.svg(chart) == charts.svg(module.draw(to_table(rows)))
+        assert style.svg(chart) == style.svg(module.draw(to_table(rows)))
         assert charts.warnings_of(chart, capfd) == ""
         charts.check_conventions(chart)
         assert charts.legend(chart)[-1] == (

@@ -16,7 +16,6 @@ from made_up_metrics import (
     made_up_shares,
     made_up_spectra,
 )
-from matplotlib.figure import Figure
 
 import plot_figure
 from synthgap.errors import UserError
@@ -185,7 +184,7 @@ def test_specs_compile_and_keep_the_conventions(figure, capfd):
         few_labels = [dataclasses.replace(r, study="semi_supervised") for r in few_labels]
         chart = figure.draw(to_table([*rows, *few_labels]))
         same = figure.draw(to_table([*few_labels, *rows]))
-        assert charts.svg(chart) == charts.svg(same)
+        assert style.svg(chart) == style.svg(same)
         assert charts.warnings_of(chart, capfd) == ""
         charts.check_conventions(chart)
         assert len(style.spec(chart)) < 100_000
@@ -256,7 +255,7 @@ def test_each_classifier_of_a_mixture_has_rows_of_its_own():
     lines = [len(panel.lines()) for panel in charts.panels(chart)]
     assert lines == [3, 3, 3, 3, 3, 0, 3, 0]
     charts.check_conventions(chart)
-    charts.svg(chart)
+    style.svg(chart)
 
 
 def test_few_labels_are_drawn_as_mixtures():
@@ -318,7 +317,7 @@ def test_transfer_by_architecture_draws_the_table():
 
 
 def test_further_architectures_do_not_make_rgb_ambiguous():
-    assert charts.svg(transfer_by_generator.draw(FULL_TABLE)) == charts.svg(
+    assert style.svg(transfer_by_generator.draw(FULL_TABLE)) == style.svg(
         transfer_by_generator.draw(TABLE)
     )
     assert data.architectures(FULL) == ["vit"]
@@ -338,7 +337,7 @@ def test_a_figure_can_be_drawn_from_its_numbers_alone(figure):
     # Which sources there are is told by any row; all else by these.
     rest = [row for row in ROWS if row.study == "distinguish" and figure is not distinguish]
     alone = to_table([*{id(row): row for row in numbers}.values(), *rest])
-    assert charts.svg(figure.draw(alone)) == charts.svg(figure.draw(FULL_TABLE))
+    assert style.svg(figure.draw(alone)) == style.svg(figure.draw(FULL_TABLE))
 
 
 def is_of_source(line):
@@ -389,14 +388,6 @@ def test_command_writes_spec_figure_and_numbers(tmp_path):
     assert figure == style.svg(chart)
     assert f'fill="{style.PAPER}"' in figure
     assert numbers == data.csv_text(transfer_by_size.numbers(FULL_TABLE))
-
-
-def test_a_figure_of_matplotlib_has_no_spec_yet(tmp_path, monkeypatch):
-    monkeypatch.setattr(mixing, "draw", lambda _: Figure(figsize=(1, 1)))
-    spec, figure, numbers = written(tmp_path, "mixing")
-    assert json.loads(spec) is None
-    assert figure == charts.svg(Figure(figsize=(1, 1)))
-    assert numbers == data.csv_text(mixing.numbers(FULL_TABLE))
 
 
 def test_two_fractions_of_as_many_images_are_one_place():

@@ -179,7 +179,7 @@ def figures(
         title, caption = CAPTIONS.get(name, (sentence(name.replace("_", " ")), ""))
         svg = data_uri("image/svg+xml", drawn[name].encode())
         csv = data_uri("text/csv;charset=utf-8", numbers[name].encode()) if name in numbers else ""
-        spec = specs.get(name, "").strip().removeprefix("null")
+        spec = specs.get(name, "")
         series = json.loads(spec).get("usermeta", {}).get("series", {}) if spec else {}
         # Within a `script` element, `<` would begin a tag.
         text = Markup(spec.replace("<", "\\u003c"))
