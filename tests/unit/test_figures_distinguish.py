@@ -219,4 +219,4 @@ def test_few_labels_are_drawn_apart_from_all():
     found = semi_supervised.numbers(to_table(rows + moved))
     assert {row.study for row in found} == {"semi_supervised"}
     assert len(found) == len(moved) / 2
-    assert len(semi_supervised.draw(to_table(rows + moved)).axes) == 2
+    assert len(charts.panels(semi_supervised.draw(to_table(rows + moved)))) == 2

@@ -61,6 +61,16 @@ def test_numbers_follow_the_smallest_class(counts, real, distinguish, tmp_path):
     assert told.occlusion.images == min(8, len(counts) * distinguish[2])
 
 
+def test_published_generators_take_the_same_folder(tmp_path):
+    raw = yaml.safe_load((ROOT / "config" / "own-images-gpu.yaml").read_text())
+    raw["real"]["folder"] = folder_of(tmp_path, *[40] * 3)
+    study = config.parse(raw)
+    assert study.real.images_per_class.model_dump() == {"train": 31, "val": 3, "test": 6}
+    assert study.distributions["dinov2"].samples == 93
+    raw["real"]["folder"] = folder_of(tmp_path / "large", *[800] * 20)
+    assert config.parse(raw).real.images_per_class.train == 500
+
+
 def test_fractions_are_fitted_too(tmp_path):
     raw = copy.deepcopy(OWN)
     del raw["real"]["images_per_class"]

@@ -1,23 +1,8 @@
 # Dataset cards, for images that leave this folder.
 
-from synthgap.config.cards import card
-
-# Once, as each source has one.
-CARDS = {source: card(CONFIG, source) for source in SOURCES}
-
 
 localrules:
     write_dataset_card,
-
-
-def carded_splits(source):
-    return ["train"] if source in COMPOSITES else CONFIG.splits_of(source)
-
-
-def downloaded_facts(w):
-    """What the hub says of a model of which the config states no licence."""
-    hub = CARDS[w.source].get("hub")
-    return f"{CONFIG.downloads_folder}/{hub}.json" if hub else []
 
 
 rule write_dataset_card:

@@ -1,5 +1,10 @@
 # What the studies consist of: the files that targets and the one long table ask for.
 
+from synthgap.config.cards import card
+
+# What dataset cards say; once, as each source has one.
+CARDS = {source: card(CONFIG, source) for source in SOURCES}
+
 
 def tests_of(dataset, view):
     """What a classifier trained on a data set is tested on."""
@@ -170,3 +175,13 @@ def compared_metrics(w):
     if wrong:
         sys.exit(f"error: {wrong}")
     return str(table)
+
+
+def carded_splits(source):
+    return ["train"] if source in COMPOSITES else CONFIG.splits_of(source)
+
+
+def downloaded_facts(w):
+    """What the hub says of a model of which the config states no licence."""
+    hub = CARDS[w.source].get("hub")
+    return f"{CONFIG.downloads_folder}/{hub}.json" if hub else []
