@@ -106,6 +106,7 @@ rule write_report:
             f"--distribution {CONFIG.shown_distribution}" if CONFIG.shown_distribution else ""
         ),
         quizzes=as_json(told_quizzes()),
+        benchmarks=f"{RESULTS}/benchmarks",
         # As they are named from here, so that another checkout reruns nothing.
         given=lambda w: " ".join(map(os.path.relpath, workflow.overwrite_configfiles)),
         code=code_digest("write_report"),
@@ -113,6 +114,6 @@ rule write_report:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
         " --sheets {input.occlusion} --caption-sample {input.captions}"
-        " --benchmarks {RESULTS}/benchmarks"
+        " --benchmarks {params.benchmarks}"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
