@@ -58,6 +58,15 @@ own: setup ## all studies on your own images: make own FOLDER=/data/pets, to res
 	$(run) --configfile config/own-images.yaml --config "real={folder: \"$$FOLDER\"}" \
 		"results=results/own-$$(basename "$$FOLDER" | tr -c 'A-Za-z0-9_.+=@\n' -)" -- report
 
+# No request leaves the machine, and the variable keeps an advertisement off the screen.
+.PHONY: docs
+docs: setup ## the documentation as a site that opens from disk: site/index.html
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+
+.PHONY: docs-serve
+docs-serve: setup ## the same at http://127.0.0.1:8000, made anew at each change
+	NO_MKDOCS_2_WARNING=1 mkdocs serve
+
 .PHONY: test
 test: setup ## all tests
 	pytest -n 2 --dist worksteal
