@@ -5,7 +5,6 @@ second copy of them. Any other file of the repository that a page links becomes 
 written for the repository, where people and code hosts read the files, and turned here.
 """
 
-import os
 import posixpath
 import re
 from pathlib import Path, PurePosixPath
@@ -123,4 +122,4 @@ def _listed(root: Path, path: str) -> str:
 
 
 def _root(config: MkDocsConfig) -> Path:
-    return Path(os.path.abspath(config.config_file_path)).parent
+    return Path(config.config_file_path).resolve().parent

@@ -12,6 +12,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     After an error the partial file is removed; after SIGKILL it stays as `.NAME.part`, which
     nothing reads and the next attempt overwrites.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with atomic_path(Path(folder) / "whole.txt") as part:
+        ...         _ = part.write_text("all of it")
+        ...         before = (Path(folder) / "whole.txt").exists()
+        ...     before, (Path(folder) / "whole.txt").read_text()
+        (False, 'all of it')
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,12 @@ class UserError(Exception):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean `x`?" for a close match, or else "; known: ..." for a message."""
+    """Return "; did you mean `x`?" for a close match, or else "; known: ..." for a message.
+
+    Examples:
+        >>> suggest("lowpass", ["low_pass", "depth"])
+        '; did you mean `low_pass`?'
+    """
     names = [str(name) for name in known]
     close = difflib.get_close_matches(word, names, 1)
     if close:

@@ -27,7 +27,14 @@ ASKED = (*KINDS, FACES)
 
 
 def describe(kind: str, class_name: str, caption: str | None) -> str | None:
-    """Return what describes an image, one of `KINDS`; None where it lacks the caption for it."""
+    """Return what describes an image, one of `KINDS`; None where it lacks the caption for it.
+
+    Examples:
+        >>> describe("caption", "fox", "in the snow")
+        'fox, in the snow'
+        >>> describe("aio", "fox", None)
+        'An image of fox'
+    """
     if kind == "classname":
         return class_name
     if kind == "aio":

@@ -133,6 +133,15 @@ def load_captioner(
         cache: folder of the replies that were paid for, for kind `service`.
 
     Raises UserError on an unknown or missing kind, or settings that the kind does not have.
+
+    Examples:
+        >>> import numpy as np
+        >>> from synthgap.data.images import encode
+        >>> image = encode(np.full((16, 16, 3), (40, 90, 220), np.uint8), "png")
+        >>> captioner = load_captioner({"kind": "colours"})
+        >>> [reply] = captioner.caption([Picture("0", "sky", "", lambda: image)])
+        >>> reply.text
+        'mostly blue, neither dark nor bright, colourful, smooth'
     """
     module = importlib.import_module(module_of(spec.get("kind", "")))
     captioner: Captioner = module.load(spec, model=model, device=device, cache=cache)

@@ -41,6 +41,12 @@ def cutmix(
 
     Returns the new image and the box (top, left, height, width) that the partner fills; every
     other pixel is the base's. Raises UserError on other images, patterns or placements.
+
+    Examples:
+        >>> base, partner = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 9, np.uint8)
+        >>> image, box = cutmix(base, partner, "quarter", np.random.default_rng(0))
+        >>> box, int((image == 9).all(axis=2).sum())
+        ((8, 8, 8, 8), 64)
     """
     _check_images(base, partner)
     if pattern not in PATTERNS:
@@ -74,6 +80,10 @@ def choose_pattern(pattern: str, index: int) -> str:
 
     Paper B's CM-all has equal parts of the four; going by the index makes them exact rather than
     expected. Another pattern is returned as it is; UserError when unknown.
+
+    Examples:
+        >>> [choose_pattern("all", index) for index in range(4)]
+        ['half', 'quarter', 'ninth', 'sixteenth']
     """
     if pattern == "all":
         return PATTERNS[index % len(PATTERNS)]
@@ -90,6 +100,11 @@ def choose_partner(classes: npt.NDArray[np.integer], index: int, seed: int) -> i
     `seed` (both >= 0) alone. (The authors' published code draws from all classes, against the
     paper's section 2.2.)
     Raises UserError when there is no other class.
+
+    Examples:
+        >>> classes = np.array([0, 0, 1, 1])
+        >>> classes[choose_partner(classes, 0, seed=0)]
+        np.int64(1)
     """
     rng = np.random.default_rng([seed, index])
     # A handful of draws finds another class nearly always, and spares looking through all of

@@ -98,6 +98,11 @@ def encode(image: NDArray[np.uint8] | NDArray[np.uint16], image_format: ImageFor
 
     Raises:
         UserError: an image of another shape or type, or one that the codec cannot hold.
+
+    Examples:
+        >>> image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+        >>> bool((decode(encode(image, "png")) == image).all())
+        True
     """
     deep = image.dtype == np.uint16 and image.ndim == 2 and image_format == "png"
     plain = image.dtype == np.uint8 and image.shape[2:] in ((), (3,)) and image.ndim > 1

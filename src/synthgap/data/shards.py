@@ -59,7 +59,20 @@ class Sample:
 
 
 class ShardWriter:
-    """Write one shard; it becomes visible whole when the `with` block ends without an error."""
+    """Write one shard; it becomes visible whole when the `with` block ends without an error.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> image = np.zeros((8, 8, 3), np.uint8)
+        >>> with TemporaryDirectory() as folder:
+        ...     with ShardWriter(Path(folder) / "00000.tar", "png") as shard:
+        ...         shard.add(Sample("0000-000000", 0, "fox", prompt="a fox", seed=7), image)
+        ...         shard.add_failed(Sample("0000-000001", 0, "fox"), "black")
+        ...     gather([shard.tar], Path(folder) / "manifest.parquet", max_failed=1)
+        ...     manifest = Manifest(Path(folder) / "manifest.parquet")
+        ...     list(tar_members(shard.tar))[:3], manifest.classes, manifest.images().shape
+        (['0000-000000.png', '0000-000000.cls', '0000-000000.txt'], ['fox'], (1, 8, 8, 3))
+    """
 
     def __init__(self, tar: Path, image_format: ImageFormat) -> None:
         self.tar, self.image_format = Path(tar), image_format

@@ -61,6 +61,13 @@ def measure_distribution(
 
     Raises:
         UserError: no family, or features that a family has no use for; see its own function.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> real, fake = rng.normal(size=(100, 4)), rng.normal(size=(100, 4))
+        >>> found = measure_distribution(real, fake, ["prdc", "frechet"], few=True)
+        >>> [measure.metric for measure in found][:2], found[-1].metric
+        (['density_k5_euclidean', 'coverage_k5_euclidean'], 'fd_n100')
     """
     frechet, kernel = NAMES.get(encoder_family, ("fd", "kd"))
     # What cannot be measured is refused before anything is.

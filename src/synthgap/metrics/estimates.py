@@ -27,6 +27,13 @@ def signed_sum(terms: Sequence[tuple[int, Row]]) -> Interval:
 
     Returns:
         Limits are NaN where a row has none.
+
+    Examples:
+        >>> new = Row("transfer", "top1_accuracy", 0.90, 100, 0.85, 0.94)
+        >>> old = Row("transfer", "top1_accuracy", 0.80, 100, 0.72, 0.87)
+        >>> value, low, high = signed_sum([(1, new), (-1, old)])
+        >>> f"{value:.2f} [{low:.3f}, {high:.3f}]"
+        '0.10 [0.014, 0.189]'
     """
     value = sum(sign * row.value for sign, row in terms)
     below = above = 0.0
@@ -49,6 +56,11 @@ def student(values: Sequence[float], level: float = 0.95) -> Interval:
 
     Raises:
         UserError: fewer than `LEAST` values.
+
+    Examples:
+        >>> mean, low, high = student([0.90, 0.92, 0.94])
+        >>> f"{mean:.2f} [{low:.3f}, {high:.3f}]"
+        '0.92 [0.870, 0.970]'
     """
     n = len(values)
     if n < LEAST:

@@ -47,6 +47,11 @@ def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
 
     Raises:
         UserError: n < 1, successes outside 0..n, or level outside (0, 1).
+
+    Examples:
+        >>> value, low, high = wilson(0, 50)
+        >>> value, low, round(high, 3)
+        (0.0, 0.0, 0.071)
     """
     _check_level(level)
     if n < 1 or not 0 <= successes <= n:
@@ -83,6 +88,12 @@ def bootstrap_mean(
 
     Raises:
         UserError: no values, not one-dimensional, not finite, or a bad level or count.
+
+    Examples:
+        >>> correct = np.array([True] * 90 + [False] * 10)
+        >>> value, low, high = bootstrap_mean(correct)
+        >>> f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        '0.90 [0.84, 0.96]'
     """
     _check_level(level)
     _check_resamples(resamples)
@@ -135,6 +146,12 @@ def bootstrap_accuracy_over_seeds(
 
     Raises:
         UserError: not a non-empty matrix of booleans or shares, or a bad level or count.
+
+    Examples:
+        >>> correct = np.random.default_rng(0).random((3, 200)) < 0.8  # three trainings
+        >>> value, low, high = bootstrap_accuracy_over_seeds(correct)
+        >>> f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        '0.78 [0.71, 0.83]'
     """
     _check_level(level)
     _check_resamples(resamples)
@@ -285,6 +302,11 @@ def jackknife(value: float, left_out: Sequence[float], level: float = 0.95) -> I
 
     Raises:
         UserError: fewer than two groups, or a level outside (0, 1).
+
+    Examples:
+        >>> value, low, high = jackknife(1.0, [0.9, 1.0, 1.1])
+        >>> f"{value:.1f} [{low:.2f}, {high:.2f}]"
+        '1.0 [0.50, 1.50]'
     """
     _check_level(level)
     if len(left_out) < 2:

@@ -58,6 +58,13 @@ def measure_kernel_distance(
 
     Raises:
         UserError: fewer than two rows, or 20 generated ones; other widths; values not finite.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> real, fake = rng.normal(size=(300, 4)), rng.normal(1, size=(300, 4))
+        >>> found = measure_kernel_distance(real, fake, name="kd")
+        >>> found.metric, bool(found.low > 0)
+        ('kd_all_pairs', True)
     """
     require_pairs(name, len(real), len(fake))
     if real.shape[1] != fake.shape[1]:

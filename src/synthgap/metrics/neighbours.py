@@ -117,6 +117,16 @@ def prdc(
     Raises:
         UserError: k or block below 1, an unknown distance, a set with k rows or fewer, different
             widths, values that are not finite (or too large to square), a zero row under "cosine".
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> real = rng.normal(size=(200, 8))
+        >>> same = prdc(real, rng.normal(size=(200, 8)))
+        >>> round(same.density, 2), round(same.coverage, 2)
+        (0.97, 0.94)
+        >>> few = prdc(real, np.repeat(rng.normal(size=(10, 8)), 20, axis=0))  # ten, repeated
+        >>> round(few.density, 2), round(few.coverage, 3)
+        (1.26, 0.265)
     """
     real, fake = _points("real", real, k, distance), _points("generated", fake, k, distance)
     if real.width != fake.width:

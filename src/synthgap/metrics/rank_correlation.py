@@ -35,6 +35,11 @@ def spearman(x: Sequence[float], y: Sequence[float], level: float = 0.95) -> Int
     Raises:
         UserError: fewer than `LEAST` pairs, sides of different lengths, a value that is not
             finite, or a level outside (0, 1).
+
+    Examples:
+        >>> r, low, high = spearman([1, 2, 3, 4, 5, 6], [2, 1, 3, 4, 6, 5])
+        >>> f"{r:.2f} [{low:.2f}, {high:.2f}]"
+        '0.89 [0.07, 0.99]'
     """
     if len(x) != len(y) or len(x) < LEAST:
         raise UserError(

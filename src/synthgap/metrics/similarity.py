@@ -80,6 +80,11 @@ def ssim(
     Raises:
         UserError: shapes that differ or are no images, images smaller than the window, an unknown
             window, or a range that is not positive.
+
+    Examples:
+        >>> images = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
+        >>> ssim(images, images).tolist()
+        [1.0]
     """
     weights = window_weights(window)
     if a.ndim != 4 or a.shape != b.shape:

@@ -68,6 +68,14 @@ def radial_power(images: NDArray[np.uint8], window: Window = "hann") -> Floats:
 
     Raises:
         UserError: no images, another shape or type, a side below 2, an unknown window.
+
+    Examples:
+        >>> noise = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+        >>> powers = radial_power(noise)
+        >>> powers.shape
+        (4, 16)
+        >>> bool(np.allclose(decibels(powers)[:, 4:].mean(), -14.3, atol=0.5))  # white: level
+        True
     """
     _check_images(images)
     count, height, width, _ = images.shape

@@ -118,6 +118,13 @@ def to_table(rows: Iterable[Row]) -> pa.Table:
 
     Raises:
         UserError: a value is not finite, settings are not JSON, or two rows name the same number.
+
+    Examples:
+        >>> rows = [Row("transfer", "top1_accuracy", 0.9, n=500, train_source="sd15-classname",
+        ...             test_source="real", settings={"x": 2022})]
+        >>> table = to_table(rows)
+        >>> table.num_rows, table["value"].to_pylist()
+        (1, [0.9])
     """
     records = sorted((_record(row) for row in rows), key=_sort_key)
     for before, after in pairwise(records):

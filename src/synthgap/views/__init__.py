@@ -91,6 +91,15 @@ def make_view(spec: Mapping[str, Any], *, model: Path | None = None, device: str
     does not depend on the others of the call.
     Raises UserError on an unknown or missing kind or estimator; the function on settings that do
     not suit the images, other images, or seeds that do not match them.
+
+    Examples:
+        >>> view = make_view({"kind": "resize", "size": 2})
+        >>> images = np.full((1, 4, 4, 3), 7, np.uint8)
+        >>> view(images, [0]).images.shape
+        (1, 2, 2, 3)
+        >>> make_view({"kind": "lowpass"})
+        Traceback (most recent call last):
+        synthgap.errors.UserError: unknown view kind `lowpass`; did you mean `low_pass`?
     """
     modules = modules_of(spec)
     known = _SETTINGS[spec["kind"]] | _ESTIMATOR_SETTINGS.get(spec.get("estimator", ""), set())

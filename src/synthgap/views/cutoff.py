@@ -8,6 +8,10 @@ def half_width_from_nyquist(fraction: float, side: int) -> int:
 
     fraction: in (0, 1]; 1 is Nyquist, side / 2 cycles an image. Rounds down, as paper A's code
     does (0.1 of 256 px is 12). Raises UserError when nothing is left, or outside that range.
+
+    Examples:
+        >>> half_width_from_nyquist(0.1, 256)
+        12
     """
     if not 0 < fraction <= 1:
         raise UserError(f"a cut-off is a fraction of Nyquist in (0, 1], not {fraction}")

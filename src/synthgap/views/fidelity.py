@@ -17,6 +17,11 @@ def resize(images: Images, size: int) -> Images:
     """Scale images down to size x size pixels by area, so that no frequency folds back.
 
     images: uint8 (N, H, W, 3), square. Raises UserError when `size` is larger than a side.
+
+    Examples:
+        >>> image = np.array([[0, 0, 255, 255], [0, 0, 255, 255]] * 2, np.uint8)
+        >>> resize(image[None, :, :, None].repeat(3, axis=3), 2)[0, :, :, 0].tolist()
+        [[0, 255], [0, 255]]
     """
     side = images.shape[1]
     if not 1 <= size <= min(images.shape[1:3]):

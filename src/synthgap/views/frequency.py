@@ -46,6 +46,14 @@ def low_pass(
 
     Returns float32 (N, H, W, C), not clipped: ringing leaves [0, 1].
     Raises UserError on another shape, type, half-width or mask.
+
+    Examples:
+        >>> stripes = np.zeros((1, 8, 8, 3), np.float32)
+        >>> stripes[:, :, ::2] = 1  # four stripes an image
+        >>> low_pass(stripes, 2)[0, 0, :4, 0].round(3).tolist()
+        [0.5, 0.5, 0.5, 0.5]
+        >>> low_pass(stripes, 4)[0, 0, :4, 0].tolist()
+        [1.0, 0.0, 1.0, 0.0]
     """
     images = _checked(images)
     half_width = _checked_half_width(half_width, images.shape, "half_width")
@@ -65,6 +73,14 @@ def high_pass(
     """Remove what `low_pass` keeps: `images - low_pass(images, ...)`, so the two are complements.
 
     Same arguments, result and errors as `low_pass`; the result has zero mean.
+
+    Examples:
+        >>> images = np.random.default_rng(0).random((1, 8, 8, 3), dtype=np.float32)
+        >>> high = high_pass(images, 2)
+        >>> bool(np.allclose(high + low_pass(images, 2), images))
+        True
+        >>> abs(float(high.mean())) < 1e-6
+        True
     """
     images = _checked(images)
     return images - low_pass(images, half_width, mask_shape=mask_shape)
@@ -77,6 +93,12 @@ def band_pass(
 
     low: 0 <= low < high; 0 means no lower limit, the 0-10 band of paper C.
     Otherwise as `low_pass`. Bands that share their ends add up to the whole.
+
+    Examples:
+        >>> images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+        >>> bands = [band_pass(images, 0, 2), band_pass(images, 2, 5), high_pass(images, 5)]
+        >>> bool(np.allclose(sum(bands), images, atol=1e-6))
+        True
     """
     images = _checked(images)
     high = _checked_half_width(high, images.shape, "high")

@@ -23,6 +23,14 @@ def shuffle_patches(images: Images, patch: int, seeds: Sequence[int]) -> Images:
       seed and `patch`. The permutation is uniform over all, the identity included.
 
     Raises UserError when `patch` is larger than a side or the seeds do not match the images.
+
+    Examples:
+        >>> image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+        >>> shuffle_patches(image, 2, seeds=[0])[0, :, :, 0]
+        array([[ 8,  9,  0,  1],
+               [12, 13,  4,  5],
+               [ 2,  3, 10, 11],
+               [ 6,  7, 14, 15]], dtype=uint8)
     """
     _check_seeds(images, seeds)
     _check_size(images, patch, "patch")
@@ -44,6 +52,11 @@ def center_crop(images: Images, size: int) -> Images:
 
     images: uint8 (N, H, W, C). Where the margin is odd, the smaller part lies above and left.
     Raises UserError when `size` is larger than a side.
+
+    Examples:
+        >>> image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+        >>> center_crop(image, 2)[0, :, :, 0].tolist()
+        [[5, 6], [9, 10]]
     """
     _check_size(images, size, "size")
     return _center_box(images, size, size).copy()
@@ -58,6 +71,12 @@ def random_crops(
     do not depend on `count`. Crops may overlap.
     Returns uint8 (N, count, size, size, C), and their top left pixels (N, count, 2).
     Raises UserError when `size` is larger than a side or the seeds do not match the images.
+
+    Examples:
+        >>> image = np.zeros((1, 8, 8, 3), np.uint8)
+        >>> crops, corners = random_crops(image, 4, 2, seeds=[0])
+        >>> crops.shape, corners.tolist()
+        ((1, 2, 4, 4, 3), [[[4, 3], [2, 1]]])
     """
     _check_seeds(images, seeds)
     _check_size(images, size, "size")

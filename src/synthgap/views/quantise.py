@@ -31,6 +31,11 @@ def to_uint8(
     Returns uint8 (N, H, W, C), and the number of values clipped: those whose nearest 8-bit level
     lies outside 0..255, so that the rounding noise of a transform does not count.
     Raises UserError on an unknown mode and on NaN or infinity.
+
+    Examples:
+        >>> stored, clipped = to_uint8(np.array([[[[-0.2], [0.0], [0.2]]]]), "offset")
+        >>> stored.ravel().tolist(), clipped
+        ([77, 128, 179], 0)
     """
     if mode not in ENCODINGS:
         raise UserError(f"unknown encoding {mode!r}; known: {', '.join(ENCODINGS)}")
