@@ -132,7 +132,8 @@ def load_captioner(
         device: torch's, for kind `transformers`.
         cache: folder of the replies that were paid for, for kind `service`.
 
-    Raises UserError on an unknown or missing kind, or settings that the kind does not have.
+    Raises:
+        UserError: an unknown or missing kind, or settings that the kind does not have.
 
     Examples:
         >>> import numpy as np

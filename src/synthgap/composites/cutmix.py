@@ -24,23 +24,31 @@ def cutmix(
 ) -> tuple[npt.NDArray[np.uint8], Box]:
     """Lay an image over a part of another one.
 
-    base, partner: uint8 (H, W, 3) of equal shape, sides >= 16 px.
-    pattern, each side of the box rounded down to whole pixels:
-      `half`       the right or the bottom half, taken from the same half of the partner at full
-                   resolution.
-      `quarter`    the whole partner at 1/2 of its side, in one of the four corners.
-      `ninth`      the whole partner at 1/3 of its side, anywhere along one of the four borders,
-                   leaving the corners.
-      `sixteenth`  the whole partner at 1/4 of its side, anywhere clear of the central 10 %.
-    rng: decides the position, uniform among those allowed.
-    placement: `paper` follows the text of appendix E, which leaves two sizes open. Chosen here: a
-      corner that stays intact is 5 % of the side; the central 10 % is the central rectangle with
-      10 % of the area. `code` allows what the authors' published code does: a ninth may cover a
-      corner; a sixteenth stays 5 % of the side away from the border and must not touch the zone
-      within 10 % of the side from the centre.
+    The patterns, each side of the box rounded down to whole pixels:
 
-    Returns the new image and the box (top, left, height, width) that the partner fills; every
-    other pixel is the base's. Raises UserError on other images, patterns or placements.
+    - `half`: the right or the bottom half, taken from the same half of the partner at full
+      resolution.
+    - `quarter`: the whole partner at 1/2 of its side, in one of the four corners.
+    - `ninth`: the whole partner at 1/3 of its side, anywhere along one of the four borders, leaving
+      the corners.
+    - `sixteenth`: the whole partner at 1/4 of its side, anywhere clear of the central 10 %.
+
+    Args:
+        base, partner: uint8 (H, W, 3) of equal shape, sides >= 16 px.
+        pattern: one of these.
+        rng: decides the position, uniform among those allowed.
+        placement: `paper` follows the text of appendix E, which leaves two sizes open. Chosen here:
+            a corner that stays intact is 5 % of the side; the central 10 % is the central rectangle
+            with 10 % of the area. `code` allows what the authors' published code does: a ninth may
+            cover a corner; a sixteenth stays 5 % of the side away from the border and must not
+            touch the zone within 10 % of the side from the centre.
+
+    Returns:
+        The new image and the box (top, left, height, width) that the partner fills; every other
+        pixel is the base's.
+
+    Raises:
+        UserError: other images, patterns or placements.
 
     Examples:
         >>> base, partner = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 9, np.uint8)
@@ -96,10 +104,14 @@ def choose_pattern(pattern: str, index: int) -> str:
 def choose_partner(classes: npt.NDArray[np.integer], index: int, seed: int) -> int:
     """Choose the sample to lay over sample `index`, uniformly among those of other classes.
 
-    classes: integers (N,), the class of each sample. The choice depends on `classes`, `index` and
-    `seed` (both >= 0) alone. (The authors' published code draws from all classes, against the
-    paper's section 2.2.)
-    Raises UserError when there is no other class.
+    The choice depends on `classes`, `index` and `seed` (both >= 0) alone. (The authors' published
+    code draws from all classes, against the paper's section 2.2.)
+
+    Args:
+        classes: integers (N,), the class of each sample.
+
+    Raises:
+        UserError: there is no other class.
 
     Examples:
         >>> classes = np.array([0, 0, 1, 1])

@@ -91,18 +91,25 @@ def modules_of(spec: Mapping[str, Any]) -> list[str]:
 def make_encoder(spec: Mapping[str, Any], *, model: Path, device: str = "cpu") -> Encoder:
     """Return an encoder with its model loaded.
 
-    spec: `family` and its settings, sizes in pixels, mean and std on the scale 0..1:
-      {"family": "clip", "layer": "projected", "dtype": "auto", "image_size": 224,
-       "interpolation": "bicubic", "crop": 1.0, "mean": [0.48, 0.46, 0.41],
-       "std": [0.27, 0.26, 0.28]}
+    The settings are `family` and what it takes, sizes in pixels, mean and std on the scale 0..1:
+
+        {"family": "clip", "layer": "projected", "dtype": "auto", "image_size": 224,
+         "interpolation": "bicubic", "crop": 1.0, "mean": [0.48, 0.46, 0.41],
+         "std": [0.27, 0.26, 0.28]}
+
     `dinov2`, `timm` and `mocov3` have the same settings and other layers, `dinov2` also
     `positions`; `inception` has `layer` and `dtype`, `classifier` has none. `batch_size` is of the
     device, for all. See the modules for layers, and `synthgap.encoders.preprocessing` for the rest.
     `name` is what the encoder is called; by default the model's file name.
-    model: folder or file of the weights; device: torch's.
 
-    Raises UserError on an unknown family or setting, a value that does not suit the model, and a
-    model that is damaged, of another kind, or lacks weights.
+    Args:
+        spec: such settings.
+        model: folder or file of the weights.
+        device: torch's.
+
+    Raises:
+        UserError: an unknown family or setting, a value that does not suit the model, or a model
+            that is damaged, of another kind, or lacks weights.
     """
     [module] = modules_of(spec)
     known = _SETTINGS[spec["family"]]

@@ -93,15 +93,19 @@ def make_scorer(
 ) -> Scorer:
     """Return a scorer with its models loaded.
 
+    The settings are `kind` and what it takes, here with their defaults:
+
+        {"kind": "clipscore", "variant": "hessel"}  # or "torchmetrics"
+        {"kind": "pickscore"}
+        {"kind": "hpsv2.1", "architecture": "ViT-H-14"}
+        {"kind": "imagereward"}
+        {"kind": "laion-aesthetic"}
+        {"kind": "jina-clip", "version": "v2", "trust_remote_code": false}
+
+    and for each `dtype`, of the networks: "float32", "bfloat16" or "float16".
+
     Args:
-        spec: `kind` and its settings, here with their defaults:
-            {"kind": "clipscore", "variant": "hessel"} or "torchmetrics"
-            {"kind": "pickscore"}
-            {"kind": "hpsv2.1", "architecture": "ViT-H-14"}
-            {"kind": "imagereward"}
-            {"kind": "laion-aesthetic"}
-            {"kind": "jina-clip", "version": "v2", "trust_remote_code": false}
-            and for each `dtype`, of the networks: "float32", "bfloat16" or "float16".
+        spec: such settings.
         models: folder or file by role, as `ROLES` lists them: `clip`, `processor` and `tokenizer`
             are folders as on the hub (`tokenizer` may be BERT's vocab.txt); `weights` and `head`
             are the published .pt or .pth files.

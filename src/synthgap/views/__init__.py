@@ -71,26 +71,35 @@ def modules_of(spec: Mapping[str, Any]) -> list[str]:
 def make_view(spec: Mapping[str, Any], *, model: Path | None = None, device: str = "cpu") -> View:
     """Return the function that derives a view, with its model loaded if it has one.
 
-    spec: `kind` and its settings, sizes in pixels, half-widths in cycles an image:
-      {"kind": "low_pass", "half_width": 4, "mask": "rectangle", "encode": "clip"}
-      {"kind": "high_pass", "half_width": 4, "mask": "rectangle", "encode": "offset"}
-      {"kind": "band_pass", "low": 2, "high": 6, "mask": "rectangle", "encode": "offset"}
-      {"kind": "depth", "estimator": "distance-transform", "normalise": "image", "bits": 8}
-      {"kind": "patches", "size": 8}
-      {"kind": "center_crop", "size": 16}
-      {"kind": "random_crops", "size": 16, "count": 4}
-      {"kind": "resize", "size": 16}
-      {"kind": "jpeg", "quality": 75, "chroma": "4:2:0"}
+    The settings are `kind` and what it takes, sizes in pixels, half-widths in cycles an image:
+
+        {"kind": "low_pass", "half_width": 4, "mask": "rectangle", "encode": "clip"}
+        {"kind": "high_pass", "half_width": 4, "mask": "rectangle", "encode": "offset"}
+        {"kind": "band_pass", "low": 2, "high": 6, "mask": "rectangle", "encode": "offset"}
+        {"kind": "depth", "estimator": "distance-transform", "normalise": "image", "bits": 8}
+        {"kind": "patches", "size": 8}
+        {"kind": "center_crop", "size": 16}
+        {"kind": "random_crops", "size": 16, "count": 4}
+        {"kind": "resize", "size": 16}
+        {"kind": "jpeg", "quality": 75, "chroma": "4:2:0"}
+
     What may be left out has its default above, save that a band from 0 is a low-pass and stored as
     one; `synthgap.views.quantise` has the ways to `encode`, `synthgap.views.depth_anything` the
     settings of that estimator.
-    model: folder of the weights, for an estimator that has some; device: torch's, for the same.
 
-    The function takes images, uint8 (N, H, W, 3), and a seed >= 0 for each (`patches` and
-    `random_crops` draw from it), and returns `Derived`. Up to a model's rounding, an image's view
-    does not depend on the others of the call.
-    Raises UserError on an unknown or missing kind or estimator; the function on settings that do
-    not suit the images, other images, or seeds that do not match them.
+    Args:
+        spec: such settings.
+        model: folder of the weights, for an estimator that has some.
+        device: torch's, for the same.
+
+    Returns:
+        A function that takes images, uint8 (N, H, W, 3), and a seed >= 0 for each (`patches` and
+        `random_crops` draw from it), and returns `Derived`. Up to a model's rounding, an image's
+        view does not depend on the others of the call. It raises UserError on settings that do not
+        suit the images, other images, or seeds that do not match them.
+
+    Raises:
+        UserError: an unknown or missing kind or estimator.
 
     Examples:
         >>> view = make_view({"kind": "resize", "size": 2})

@@ -6,8 +6,13 @@ from synthgap.errors import UserError
 def half_width_from_nyquist(fraction: float, side: int) -> int:
     """Half-width in pixels of a cut-off given as a fraction of the Nyquist frequency.
 
-    fraction: in (0, 1]; 1 is Nyquist, side / 2 cycles an image. Rounds down, as paper A's code
-    does (0.1 of 256 px is 12). Raises UserError when nothing is left, or outside that range.
+    Rounds down, as paper A's code does.
+
+    Args:
+        fraction: in (0, 1]; 1 is Nyquist, side / 2 cycles an image.
+
+    Raises:
+        UserError: nothing is left, or the fraction lies outside that range.
 
     Examples:
         >>> half_width_from_nyquist(0.1, 256)

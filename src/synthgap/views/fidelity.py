@@ -16,7 +16,11 @@ CHROMA = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 def resize(images: Images, size: int) -> Images:
     """Scale images down to size x size pixels by area, so that no frequency folds back.
 
-    images: uint8 (N, H, W, 3), square. Raises UserError when `size` is larger than a side.
+    Args:
+        images: uint8 (N, H, W, 3), square.
+
+    Raises:
+        UserError: `size` is larger than a side.
 
     Examples:
         >>> image = np.array([[0, 0, 255, 255], [0, 0, 255, 255]] * 2, np.uint8)
@@ -39,7 +43,8 @@ def recompress(images: Images, quality: int, chroma: str) -> Images:
     Where one side of a comparison was JPEG before and the other was not, its traces are in the
     pixels of both sides then.
 
-    images: uint8 (N, H, W, 3).
+    Args:
+        images: uint8 (N, H, W, 3).
     """
     found = np.empty_like(images)
     for index, image in enumerate(images):

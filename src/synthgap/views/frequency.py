@@ -38,14 +38,18 @@ def low_pass(
 ) -> FloatImages:
     """Keep the frequencies within `half_width` of zero.
 
-    images: float (N, H, W, C), usually in [0, 1]; each channel is filtered on its own.
-    half_width: integer r, 1 <= r <= min(H, W) // 2, in cycles an image. With even H = W = 2r the
-      rectangle holds the whole spectrum.
-    mask_shape: `rectangle`, the half-open box [-r, r) along both axes (paper C, A.2), or `circle`,
-      every frequency at a distance <= r from zero (its appendix G).
+    Args:
+        images: float (N, H, W, C), usually in [0, 1]; each channel is filtered on its own.
+        half_width: integer r, 1 <= r <= min(H, W) // 2, in cycles an image. With even H = W = 2r
+            the rectangle holds the whole spectrum.
+        mask_shape: `rectangle`, the half-open box [-r, r) along both axes (paper C, A.2), or
+            `circle`, every frequency at a distance <= r from zero (its appendix G).
 
-    Returns float32 (N, H, W, C), not clipped: ringing leaves [0, 1].
-    Raises UserError on another shape, type, half-width or mask.
+    Returns:
+        float32 (N, H, W, C), not clipped: ringing leaves [0, 1].
+
+    Raises:
+        UserError: another shape, type, half-width or mask.
 
     Examples:
         >>> stripes = np.zeros((1, 8, 8, 3), np.float32)
@@ -91,8 +95,11 @@ def band_pass(
 ) -> FloatImages:
     """Keep the frequencies inside the mask of `high` and outside that of `low` (paper C, A.2).
 
-    low: 0 <= low < high; 0 means no lower limit, the 0-10 band of paper C.
-    Otherwise as `low_pass`. Bands that share their ends add up to the whole.
+    Bands that share their ends add up to the whole.
+
+    Args:
+        low: 0 <= low < high; 0 means no lower limit, the 0-10 band of paper C. All else is as of
+            `low_pass`.
 
     Examples:
         >>> images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)

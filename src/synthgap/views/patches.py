@@ -16,13 +16,15 @@ def shuffle_patches(images: Images, patch: int, seeds: Sequence[int]) -> Images:
     Texture inside a tile survives, the layout of the whole does not (compare the local texture
     classifier of paper A, section 3.1).
 
-    images: uint8 (N, H, W, C). When a side is no multiple of `patch`, the centre that is one is
-      kept and the rest cropped, so the result has the sides H // patch * patch and
-      W // patch * patch.
-    seeds: one integer >= 0 for each image; an image's result depends on nothing but itself, its
-      seed and `patch`. The permutation is uniform over all, the identity included.
+    Args:
+        images: uint8 (N, H, W, C). When a side is no multiple of `patch`, the centre that is one is
+            kept and the rest cropped, so the result has the sides H // patch * patch and
+            W // patch * patch.
+        seeds: one integer >= 0 for each image; an image's result depends on nothing but itself, its
+            seed and `patch`. The permutation is uniform over all, the identity included.
 
-    Raises UserError when `patch` is larger than a side or the seeds do not match the images.
+    Raises:
+        UserError: `patch` is larger than a side, or the seeds do not match the images.
 
     Examples:
         >>> image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
@@ -50,8 +52,11 @@ def shuffle_patches(images: Images, patch: int, seeds: Sequence[int]) -> Images:
 def center_crop(images: Images, size: int) -> Images:
     """Keep the central size x size pixels (paper C, section 6.1).
 
-    images: uint8 (N, H, W, C). Where the margin is odd, the smaller part lies above and left.
-    Raises UserError when `size` is larger than a side.
+    Args:
+        images: uint8 (N, H, W, C). Where the margin is odd, the smaller part lies above and left.
+
+    Raises:
+        UserError: `size` is larger than a side.
 
     Examples:
         >>> image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
@@ -67,10 +72,17 @@ def random_crops(
 ) -> tuple[Images, npt.NDArray[np.int64]]:
     """Take `count` crops of size x size at uniform positions of each image (paper C, section 6.1).
 
-    images: uint8 (N, H, W, C); seeds: one integer >= 0 for each image. The first crops of an image
-    do not depend on `count`. Crops may overlap.
-    Returns uint8 (N, count, size, size, C), and their top left pixels (N, count, 2).
-    Raises UserError when `size` is larger than a side or the seeds do not match the images.
+    The first crops of an image do not depend on `count`. Crops may overlap.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        seeds: one integer >= 0 for each image.
+
+    Returns:
+        uint8 (N, count, size, size, C), and their top left pixels (N, count, 2).
+
+    Raises:
+        UserError: `size` is larger than a side, or the seeds do not match the images.
 
     Examples:
         >>> image = np.zeros((1, 8, 8, 3), np.uint8)

@@ -17,20 +17,27 @@ def to_uint8(
 ) -> tuple[npt.NDArray[np.uint8], int]:
     """Round float images to 8 bits.
 
-    images: (N, H, W, C), any float type.
-    white: the value that becomes the level 255.
-    overwrite: whether `images` may be used as working memory.
-    mode, how a value x, in units of `white`, is brought into [0, 1]:
-      `clip`    x as it is; for images that are brightness already.
-      `offset`  x + 128/255; for zero-mean images such as the output of a high-pass filter. Zero
-                becomes a level: half-way between two, a transform's noise would choose.
-      `minmax`  x clipped to [0, 1], then stretched to the full range per image and channel, a
-                constant channel becoming 0. It is what paper A's published code does after its
-                filters. It loses the negative half of a zero-mean image and undoes contrast.
+    The mode says how a value x, in units of `white`, is brought into [0, 1]:
 
-    Returns uint8 (N, H, W, C), and the number of values clipped: those whose nearest 8-bit level
-    lies outside 0..255, so that the rounding noise of a transform does not count.
-    Raises UserError on an unknown mode and on NaN or infinity.
+    - `clip`: x as it is; for images that are brightness already.
+    - `offset`: x + 128/255; for zero-mean images such as the output of a high-pass filter. Zero
+      becomes a level: half-way between two, a transform's noise would choose.
+    - `minmax`: x clipped to [0, 1], then stretched to the full range per image and channel, a
+      constant channel becoming 0. It is what paper A's published code does after its filters. It
+      loses the negative half of a zero-mean image and undoes contrast.
+
+    Args:
+        images: (N, H, W, C), any float type.
+        mode: one of these.
+        white: the value that becomes the level 255.
+        overwrite: whether `images` may be used as working memory.
+
+    Returns:
+        uint8 (N, H, W, C), and the number of values clipped: those whose nearest 8-bit level lies
+        outside 0..255, so that the rounding noise of a transform does not count.
+
+    Raises:
+        UserError: an unknown mode, NaN or infinity.
 
     Examples:
         >>> stored, clipped = to_uint8(np.array([[[[-0.2], [0.0], [0.2]]]]), "offset")
