@@ -233,6 +233,19 @@ def test_snakemake_targets_that_are_named_are_there(page):
 
 
 @each_page
+def test_options_of_commands_are_there(page):
+    shared = (ROOT / "src/synthgap/job.py").read_text()
+    for line in code(page):
+        found = re.search(
+            r"python ((?:workflow/scripts|benchmarks)/\w+\.py)(.*)", line.split(" #")[0]
+        )
+        if found:
+            known = (ROOT / found[1]).read_text() + shared
+            for option in re.findall(r" (--[a-z][a-z-]*)", found[2]):
+                assert f'"{option}"' in known, f"{found[1]} has no {option}"
+
+
+@each_page
 def test_examples_of_config_are_yaml(page):
     for about, text in parts(page)[1]:
         if about.startswith("yaml"):
