@@ -16,6 +16,7 @@ from synthgap.report.formats import sentence
 # What takes the place of each neutral colour on a dark page.
 DARK = dict(zip(NEUTRALS, ("#e6eaee", "#a3aeb9", "#313b45", "#c7d0d9", "#12171c"), strict=True))
 
+
 @dataclass(frozen=True)
 class Shown:
     """A figure of the page; `numbers` is a link's target, or empty.

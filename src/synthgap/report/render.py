@@ -165,7 +165,7 @@ def render(
         stages=stages,
         gpu_stages=context.get("gpu_stages", ()),
         neutrals=embedded(DARK),
-        specs=specs,
+        modules=["tables", *(["charts"] if specs else []), *(["images"] if examples else [])],
         scripts=scripts,
         sheets=[
             {"fit": False, **sheet, "uri": data_uri("image/png", sheet["png_bytes"])}
