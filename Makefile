@@ -99,6 +99,10 @@ lock: setup ## the lock file and envs/, after a change of the dependencies in py
 		--generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 	python envs/write_conda.py > envs/synthgap.yaml
 
+.PHONY: screenshots
+screenshots: demo ## the README's pictures, of the demo's page (needs Chromium)
+	python docs/take_screenshots.py
+
 .PHONY: clean
 clean: ## remove the results (the virtual environment stays)
 	rm -rf results

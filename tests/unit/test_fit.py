@@ -41,7 +41,8 @@ def fitted(folder, **real):
         ([500] * 20, (120, 30, 50), (60, 15, 25)),
         ([200] * 10, (120, 30, 50), (60, 15, 25)),
         ([900, 40, 70], (24, 6, 10), (12, 3, 5)),  # the smallest class decides
-        ([10] * 4, (6, 2, 2), (3, 1, 1)),
+        ([10] * 10, (6, 2, 2), (3, 1, 1)),
+        ([28] * 3, (17, 4, 7), (8, 2, 3)),
     ],
 )
 def test_numbers_follow_the_smallest_class(counts, real, distinguish, tmp_path):
@@ -63,10 +64,10 @@ def test_numbers_follow_the_smallest_class(counts, real, distinguish, tmp_path):
 
 def test_published_generators_take_the_same_folder(tmp_path):
     raw = yaml.safe_load((ROOT / "config" / "own-images-gpu.yaml").read_text())
-    raw["real"]["folder"] = folder_of(tmp_path, *[40] * 3)
+    raw["real"]["folder"] = folder_of(tmp_path, *[60] * 3)
     study = config.parse(raw)
-    assert study.real.images_per_class.model_dump() == {"train": 31, "val": 3, "test": 6}
-    assert study.distributions["dinov2"].samples == 93
+    assert study.real.images_per_class.model_dump() == {"train": 47, "val": 4, "test": 9}
+    assert study.distributions["dinov2"].samples == 141
     raw["real"]["folder"] = folder_of(tmp_path / "large", *[800] * 20)
     assert config.parse(raw).real.images_per_class.train == 500
 
@@ -110,7 +111,8 @@ def test_numbers_that_are_small_enough_stay(tmp_path):
         ([20], "has one class, class 0; a study needs two"),
         ([20, 0], r"class .*class 1 has no JPEG, PNG or WebP file"),
         ([9, 30], "class class 0 of .* has 9 images, and each class needs 10"),
-        ([10, 10], "distributions.classifier: .* has 12 images for the train split"),
+        ([10, 10], "distributions.classifier: .* gives 12 train images"),
+        ([39, 39], "distributions.classifier: .* gives 18 test images"),
     ],
 )
 def test_what_a_folder_lacks_is_said(counts, said, tmp_path):

@@ -13,7 +13,7 @@ from made_up_metrics import made_up_rows
 import summarise_run
 from synthgap.job import run
 from synthgap.metrics import table
-from synthgap.report import summary
+from synthgap.report.headlines import headlines
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def test_whatever_is_wrong_the_run_has_not_failed(results, monkeypatch, capsys):
 
 
 def test_each_study_has_a_headline():
-    found = summary.headlines(made_up_rows())
+    found = headlines(made_up_rows())
     assert found[0].answer == "No: here, the training data get worse."
     assert len(found[0].findings) == 3
     assert "points (" in found[0].findings[0]
-    casd = summary.headlines(study())
+    casd = headlines(study())
     assert casd[-1].question == "Do synthetic images help a diffusion model?"
-    assert summary.headlines([]) == []
+    assert headlines([]) == []

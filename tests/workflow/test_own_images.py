@@ -20,7 +20,7 @@ from synthgap.data.shards import Manifest
 CONFIGS = ["config/own-images.yaml", "tiny-own-images.yaml"]
 CLASSES = {"red apple": (210, 30, 30), "Äpfel 苹果": (40, 170, 50), "blue.ball's": (30, 60, 210),
            "night": (90, 60, 20)}  # fmt: skip
-OF_EACH = 10
+OF_EACH = 20
 
 
 def photo(colour, seed):
@@ -34,6 +34,7 @@ def photo(colour, seed):
 
 def save_oddly(image, folder: Path, number: int) -> Path:
     """Save an image in one of ten ways that cameras, scanners and browsers have."""
+    again = "" if number < 10 else " (1)"
     nested = folder / "from phone" / "día 1"
     nested.mkdir(parents=True, exist_ok=True)
     rgba = image.copy()
@@ -44,16 +45,16 @@ def save_oddly(image, folder: Path, number: int) -> Path:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     ways = [
-        (image, folder / "plain.jpg", {"quality": 90}),
-        (rgba, folder / "with alpha.png", {}),
-        (image.quantize(64), folder / "palette.PNG", {}),
-        (grey, folder / "grey.jpeg", {}),
-        (deep, folder / "sixteen bits.png", {}),
-        (image, nested / "ünïcode 图.webp", {"lossless": True}),
-        (image.convert("CMYK"), folder / "print.jpg", {"quality": 95}),
-        (turned, nested / "turned.JPG", {"exif": exif, "quality": 95, "subsampling": 0}),
-        (image, nested / "it's.png", {}),
-        (image, folder / "progressive.jpg", {"progressive": True}),
+        (image, folder / f"plain{again}.jpg", {"quality": 90}),
+        (rgba, folder / f"with alpha{again}.png", {}),
+        (image.quantize(64), folder / f"palette{again}.PNG", {}),
+        (grey, folder / f"grey{again}.jpeg", {}),
+        (deep, folder / f"sixteen bits{again}.png", {}),
+        (image, nested / f"ünïcode 图{again}.webp", {"lossless": True}),
+        (image.convert("CMYK"), folder / f"print{again}.jpg", {"quality": 95}),
+        (turned, nested / f"turned{again}.JPG", {"exif": exif, "quality": 95, "subsampling": 0}),
+        (image, nested / f"it's{again}.png", {}),
+        (image, folder / f"progressive{again}.jpg", {"progressive": True}),
     ]
     saved, path, settings = ways[number % len(ways)]
     saved.save(path, **settings)
@@ -118,16 +119,16 @@ def test_images_keep_colour_and_orientation(study):
             off = np.abs(image.mean((0, 1)) - np.array(order[row["class_index"]], float))
             assert off.max() < 25, (name, off)
             seen += 1
-    assert seen == len(colours) * (OF_EACH - 2)
+    assert seen == len(colours) * (OF_EACH - 4)
 
 
 def test_numbers_are_fitted_to_the_folder(study):
     index = pq.read_table(study / "results-own/real/index.parquet").to_pylist()
     counts = [sum(row["split"] == split for row in index) for split in ("train", "val", "test")]
-    assert counts == [4 * 6, 4 * 2, 4 * 2]
+    assert counts == [4 * 12, 4 * 3, 4 * 5]
     models = {path.name for path in (study / "results-own/models").iterdir() if path.is_dir()}
-    # 600 synthetic images are asked for; there are 24.
-    assert "casd-n8-pretrained-m24" in models
+    # 600 synthetic images are asked for; there are 48.
+    assert "casd-n8-pretrained-m48" in models
 
 
 def test_captions_say_what_images_look_like(study):
@@ -185,7 +186,7 @@ def test_cards_make_no_image_again_and_load_by_the_folders_name(study, photos, t
     )  # fmt: skip
     names, counts, prompt = json.loads(done.stdout.splitlines()[-1])
     assert names == sorted(CLASSES)
-    assert counts == {"train": 24, "validation": 8, "test": 8}
+    assert counts == {"train": 48, "validation": 12, "test": 20}
     assert prompt in CLASSES
 
 

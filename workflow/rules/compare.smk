@@ -8,7 +8,12 @@ rule compare_runs:
         other=compared_metrics,
         metrics=METRICS,
     output:
-        comparison=COMPARISON,
+        comparison=report(
+            COMPARISON,
+            caption="../report/comparison.rst",
+            category="Report",
+            labels={"page": "beside another run"},
+        ),
         numbers=f"{RESULTS}/comparison.csv",
     log:
         f"{RESULTS}/logs/compare_runs.log",

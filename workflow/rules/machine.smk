@@ -188,7 +188,7 @@ onstart:
     # For each job that ends, Snakemake's rate limit leaves one more timer that wakes the scheduler
     # once a second (benchmarks/dispatching.py). What a cluster is given at once, `jobs` limits.
     workflow.scheduler.job_rate_limiter = None
-    os.environ["SYNTHGAP_GPU_STAGES"] = " ".join(gpu_stages())
+    os.environ.update(SYNTHGAP_GPU_STAGES=" ".join(gpu_stages()))
     try:
         if not SETTLING and (reason := runs.refusal(RESULTS)):
             raise UserError(reason)

@@ -1,5 +1,11 @@
 # Figures, contact sheets and the page that people open.
 
+from synthgap.report.figure_captions import CAPTIONS
+
+
+# Of `snakemake --report`, which puts the same into one file of its own.
+report: "../report/workflow.rst"
+
 
 # The page embeds the spec; the SVG of the same spec is for print.
 rule plot_figure:
@@ -7,8 +13,18 @@ rule plot_figure:
         metrics=METRICS,
     output:
         spec=f"{RESULTS}/figures/{{figure}}.json",
-        figure=f"{RESULTS}/figures/{{figure}}.svg",
-        numbers=f"{RESULTS}/figures/{{figure}}.csv",
+        figure=report(
+            f"{RESULTS}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda w: {"figure": CAPTIONS[w.figure][0]},
+        ),
+        numbers=report(
+            f"{RESULTS}/figures/{{figure}}.csv",
+            caption="../report/numbers.rst",
+            category="Numbers",
+            labels=lambda w: {"figure": CAPTIONS[w.figure][0]},
+        ),
     log:
         f"{RESULTS}/logs/plot_figure/{{figure}}.log",
     benchmark:
@@ -21,6 +37,8 @@ rule plot_figure:
         distribution=lambda w: (
             f"--distribution {CONFIG.shown_distribution}" if w.figure == "density_coverage" else ""
         ),
+        # For `snakemake --report`.
+        caption=lambda w: CAPTIONS[w.figure][1],
         code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
@@ -32,7 +50,12 @@ rule draw_contact_sheet:
     input:
         manifests=lambda w: list(sheet_rows(w.sheet).values()),
     output:
-        sheet=f"{RESULTS}/figures/contact-{{sheet}}.png",
+        sheet=report(
+            f"{RESULTS}/figures/contact-{{sheet}}.png",
+            caption="../report/sheet.rst",
+            category="Images",
+            labels={"sheet": "{sheet}"},
+        ),
     log:
         f"{RESULTS}/logs/draw_contact_sheet/{{sheet}}.log",
     benchmark:
@@ -59,7 +82,12 @@ rule draw_probe_sheet:
             for view in ["rgb", *CONFIG.views]
         ],
     output:
-        sheet=f"{RESULTS}/figures/contact-views.png",
+        sheet=report(
+            f"{RESULTS}/figures/contact-views.png",
+            caption="../report/sheet.rst",
+            category="Images",
+            labels={"sheet": "views"},
+        ),
     log:
         f"{RESULTS}/logs/draw_probe_sheet.log",
     benchmark:
@@ -89,8 +117,15 @@ rule write_report:
         quizzes=quizzes(),
         captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
-        report=REPORT,
-        claims=f"{RESULTS}/claims.csv",
+        report=report(
+            REPORT, caption="../report/page.rst", category="Report", labels={"page": "report"}
+        ),
+        claims=report(
+            f"{RESULTS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Report",
+            labels={"page": "claims"},
+        ),
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:

@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> None:
 def told(args: argparse.Namespace) -> str:
     from synthgap.metrics import table
     from synthgap.report import summary
+    from synthgap.report.headlines import headlines
     from synthgap.report.stages import stages
 
     benchmarks, seconds = args.results / "benchmarks", time.time() - args.began
@@ -52,7 +53,7 @@ def told(args: argparse.Namespace) -> str:
         args.jobs,
         seconds,
         summary.made(args.results, args.sources),
-        summary.headlines(table.rows(table.read(metrics))) if metrics.exists() else [],
+        headlines(table.rows(table.read(metrics))) if metrics.exists() else [],
         stages(benchmarks),
         args.report,
         HINTS[args.example],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Two to validate and two to test on, as study C's control parts them in halves, and some to train.
 LEAST_IN_CLASS = 10
-# What `distributions` ask for at least.
+# Of each side of a distribution; the control's are test images.
 LEAST_COMPARED = 20
 # Folders that people sort data sets into first; taken for classes they would be a study of nothing.
 SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
@@ -78,7 +78,9 @@ def fit(config: Written, raw: dict[str, Any]) -> dict[str, Any]:
                 raw[section][name]["samples_per_class"] = _lowered(one.samples_per_class, real)
     total: dict[str, int] = {s: classes * min(real[s], made[s]) for s in SPLITS}
     for name, distribution in config.distributions.items():
-        _require(config, f"distributions.{name}", total, distribution.split)
+        _require(config, f"distributions.{name}", total[distribution.split], distribution.split)
+        control = distribution.split_of("real")
+        _require(config, f"distributions.{name}", classes * real[control], control)
         raw["distributions"][name]["samples"] = min(distribution.samples, total[distribution.split])
     if config.alignment and config.alignment.samples:
         there = classes * made[config.alignment.split]
@@ -167,11 +169,11 @@ def _real_images(config: Written, found: dict[str, dict[str, int]]) -> dict[str,
     return taken
 
 
-def _require(config: Written, where: str, total: dict[str, int], split: str) -> None:
-    if total[split] < LEAST_COMPARED:
+def _require(config: Written, where: str, there: int, split: str) -> None:
+    if there < LEAST_COMPARED:
         raise UserError(
-            f"{where}: {config.real.folder} has {total[split]} images for the {split} split, of "
-            f"classes of one size, and a distribution needs {LEAST_COMPARED}; add images or classes"
+            f"{where}: {config.real.folder} gives {there} {split} images, as many of each class as "
+            f"the smallest has, and {LEAST_COMPARED} are compared at least; add images or classes"
         )
 
 

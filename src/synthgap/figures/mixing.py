@@ -36,7 +36,7 @@ def draw(table: Any, study: str = "mixing") -> alt.LayerChart | alt.ConcatChart:
     Raises:
         UserError: no rows of the study, or two for the same number.
     """
-    sources, by_mode = _chosen(table_rows(table), study)
+    sources, by_mode = selected(table_rows(table), study)
     kinds = data.prompt_kinds(sources)
     classifiers = list(dict.fromkeys(name for found in by_mode.values() for name in found))
     planes_of = {mode: _plane(found, place) for place, (mode, found) in enumerate(by_mode.items())}
@@ -67,7 +67,7 @@ def draw(table: Any, study: str = "mixing") -> alt.LayerChart | alt.ConcatChart:
 
 def numbers(table: Any, study: str = "mixing") -> list[Row]:
     """The rows that `draw` shows."""
-    sources, by_mode = _chosen(table_rows(table), study)
+    sources, by_mode = selected(table_rows(table), study)
     return [
         row
         for found in by_mode.values()
@@ -77,7 +77,7 @@ def numbers(table: Any, study: str = "mixing") -> list[Row]:
     ]
 
 
-def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[str, Points]]]:
+def selected(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[str, Points]]]:
     """The sources, and by way of mixing and classifier their rows."""
     by_mode: dict[str, dict[str, Points]] = {}
     for mode in MODES:

@@ -13,7 +13,7 @@ import jinja2
 from synthgap.figures.metric_titles import digits_for, title_of, variant_note
 from synthgap.metrics.compare import VERDICTS, Compared, Pair, counts, naming
 from synthgap.metrics.table import Row
-from synthgap.report import formats
+from synthgap.report import formats, scripts
 
 # Beside each other, numbers of all studies need their plain names.
 _TITLES = {"top1_accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
@@ -67,6 +67,8 @@ def page(found: Compared, labels: tuple[str, str], tables: Sequence[str]) -> str
     whole = [pair for pair in found.pairs if not pair.is_detail]
     details = [pair for pair in found.pairs if pair.is_detail]
     return environment.get_template("compare.html.j2").render(
+        modules=["tables"],
+        scripts=scripts,
         first=labels[0],
         second=labels[1],
         tables=tables,

@@ -13,6 +13,7 @@ import jinja2
 from synthgap.errors import UserError
 from synthgap.figures import data
 from synthgap.figures.data import BySource
+from synthgap.figures.mixing import MODES
 from synthgap.live import duration
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
@@ -28,7 +29,9 @@ from synthgap.report.figures import DARK, data_uri
 from synthgap.report.figures import figures as shown_figures
 from synthgap.report.formats import sentence
 from synthgap.report.gallery import embedded, gallery
+from synthgap.report.headlines import headlines
 from synthgap.report.measures import groups
+from synthgap.report.mixing import mixed
 from synthgap.report.stages import Stage
 from synthgap.report.text_to_image import text_to_image
 
@@ -162,10 +165,14 @@ def render(
         groups=groups(rows),
         figures=shown_figures(figures, numbers or {}, specs or {}),
         gallery=gallery(examples, context.get("given", "")) if examples else None,
+        mixing=mixed(rows),
+        modes=MODES,
+        # The first is the one at the page's top.
+        further=headlines(rows)[1:],
         stages=stages,
         gpu_stages=context.get("gpu_stages", ()),
         neutrals=embedded(DARK),
-        specs=specs,
+        modules=["tables", *(["charts"] if specs else []), *(["images"] if examples else [])],
         scripts=scripts,
         sheets=[
             {"fit": False, **sheet, "uri": data_uri("image/png", sheet["png_bytes"])}
