@@ -192,7 +192,7 @@ def test_cards_make_no_image_again_and_load_by_the_folders_name(study, photos, t
     assert prompt in CLASSES
 
 
-def test_an_unreadable_image_is_named(study, photos, tmp_path):
+def test_an_unreadable_image_is_named(photos, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(photos, folder)
     damaged = folder / "night" / "plain.jpg"
