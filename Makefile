@@ -32,7 +32,7 @@ define run
 flock --nonblock 9 || { echo "Another run, or a job of a killed one, is at work here; waiting for it"; flock 9; }; \
 [ ! -e .snakemake/demo.running ] || snakemake --unlock --quiet all; \
 touch .snakemake/demo.running; trap 'rm -f .snakemake/demo.running' EXIT; \
-snakemake --quiet rules
+snakemake
 endef
 
 .PHONY: demo
@@ -89,6 +89,10 @@ lock: setup ## the lock file and envs/, after a change of the dependencies in py
 	uv pip compile pyproject.toml --extra dev --extra slurm --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet -o requirements.lock
 	python envs/write_conda.py > envs/synthgap.yaml
+
+.PHONY: screenshots
+screenshots: demo ## the README's pictures, of the demo's page (needs Chromium)
+	python docs/take_screenshots.py
 
 .PHONY: clean
 clean: ## remove the results (the virtual environment stays)

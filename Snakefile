@@ -31,6 +31,7 @@ include: "workflow/rules/casd.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/examples.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/plan.smk"
 
 
@@ -135,6 +136,12 @@ rule report:
     """The report, one page that opens offline."""
     input:
         REPORT,
+
+
+rule compare:
+    """This run's numbers beside those of the one that `compare_with` names."""
+    input:
+        COMPARISON,
 
 
 onsuccess:

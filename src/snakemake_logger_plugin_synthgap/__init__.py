@@ -43,11 +43,16 @@ WORDS_LEFT_OUT = (
     "Group jobs: inactive",
     "Conda environments: ignored",
     "Singularity containers: ignored",
+    # Of each job.
+    "Activating conda environment: ",
+    "Activating singularity image ",
     "Select jobs to execute...",
     "Job rate limit reached",
     "SLURM run ID: ",
 )
 SUBMITTED = "has been submitted with SLURM jobid"
+# Behind a run that came to its end, whose summary has all that matters.
+WORDS_AT_THE_END = ("Complete log(s): ", "Elapsed time: ")
 
 
 # Snakemake reads the types of its fields, which must be types and no strings.
@@ -139,7 +144,7 @@ class LogHandler(LogHandlerBase):
         event = getattr(record, "event", None)
         finished = None
         if event == LogEvent.WORKFLOW_STARTED:
-            self._start(record)
+            self._start()
         elif event == LogEvent.RUN_INFO:
             stats = dict(getattr(record, "stats", {}))
             stats.pop("total", None)
@@ -157,7 +162,7 @@ class LogHandler(LogHandlerBase):
             self._run.count(int(getattr(record, "done", 0)), int(getattr(record, "total", 0)))
         elif event == LogEvent.JOB_ERROR:
             self._run.fail(getattr(record, "jobid", None))
-        if not _is_left_out(record):
+        if not (_is_left_out(record) or (self._all_done and _is_last(record))):
             if not self._started:
                 self._show_held()
             self._show(record)
@@ -165,7 +170,11 @@ class LogHandler(LogHandlerBase):
             self._held.append(record)
         self._tell(finished)
 
-    def _start(self, record: LogRecord) -> None:
+    @property
+    def _all_done(self) -> bool:
+        return self._planned and self._run.done >= self._run.total
+
+    def _start(self) -> None:
         """From here on jobs may write to the terminal, too."""
         self._started = True
         self._screen.begin()
@@ -218,8 +227,7 @@ class LogHandler(LogHandlerBase):
 
     def _tell(self, finished: str | None = None) -> None:
         if self._screen.live and self._started and not self._over.is_set():
-            finished_all = self._planned and self._run.done >= self._run.total
-            self._screen.draw("" if finished_all else self._now)
+            self._screen.draw("" if self._all_done else self._now)
         elif self._planned and not self._screen.live and (line := self._lines.due(finished)):
             with self._screen.above() as stream:
                 print(line, file=stream, flush=True)
@@ -240,6 +248,10 @@ def _is_left_out(record: LogRecord) -> bool:
         return event in EVENTS_LEFT_OUT
     text = str(record.msg)
     return text.startswith(WORDS_LEFT_OUT) or SUBMITTED in text
+
+
+def _is_last(record: LogRecord) -> bool:
+    return record.levelno < logging.WARNING and str(record.msg).startswith(WORDS_AT_THE_END)
 
 
 def _usual_handler(common: Any, stream: Any) -> logging.Handler:

@@ -50,7 +50,6 @@ class Screen:
             sys.stdout.flush()
             sys.stderr.flush()
             self._pipe = os.pipe()
-            os.set_inheritable(self._pipe[1], True)
             for fd in taken:
                 self._saved[fd] = os.dup(fd)
                 os.dup2(self._pipe[1], fd)
@@ -138,7 +137,7 @@ class Screen:
     def _write(self, text: bytes) -> None:
         with self.above() as stream, suppress(OSError):
             stream.flush()
-            os.write(stream.fileno(), text)
+            stream.buffer.write(text)
 
 
 def _is_terminal(fd: int) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import vl_convert
-from matplotlib.figure import Figure
 
-from synthgap.figures import labels, matplotlib_style, planes, style
+from synthgap.figures import labels, planes, style
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,21 @@ class Panel:
         data = next(at["data"] for at in (layer, self.told, self.spec) if "data" in at)
         rows = self.spec["datasets"][data["name"]]
         for step in layer.get("transform", []):
-            assert step["filter"].startswith(("isValid(datum.", "datum.")), step
-            field = step["filter"].removeprefix("isValid(").removesuffix(")")
-            rows = [row for row in rows if row.get(field.removeprefix("datum."))]
+            if "flatten" in step:
+                rows = [
+                    row | dict(zip(step["as"], values, strict=True))
+                    for row in rows
+                    for values in zip(*(row[field] for field in step["flatten"]), strict=True)
+                ]
+                continue
+            test = step["filter"]
+            if isinstance(test, dict):
+                rows = [row for row in rows if row[test["field"]] == test["equal"]]
+                continue
+            assert test.startswith(("isValid(datum.", "datum.")), step
+            field = test.removeprefix("isValid(").removesuffix(")").removeprefix("datum.")
+            valid = (lambda value: value is not None) if "isValid" in test else bool
+            rows = [row for row in rows if valid(row.get(field))]
         return rows
 
     def points(self, by: str = "source") -> dict[str, tuple[Any, Any]]:
@@ -77,11 +89,6 @@ class Panel:
         """Names that are written in or beside the panel."""
         layer = self.layers("text")[-1]
         return [row[layer["encoding"]["text"]["field"]] for row in self.rows(layer)]
-
-
-def svg(drawn: Any) -> str:
-    """A figure for print, of either kind."""
-    return matplotlib_style.svg(drawn) if isinstance(drawn, Figure) else style.svg(drawn)
 
 
 def read(chart: Any) -> dict[str, Any]:
@@ -144,8 +151,8 @@ def warnings_of(chart: Any, capfd: Any) -> str:
     return capfd.readouterr().err
 
 
-def check_conventions(chart: Any) -> None:
-    """What the page and readers rely on, whichever the figure."""
+def check_conventions(chart: Any, fading: Iterable[str] = ("point", "rule")) -> None:
+    """What the page and readers rely on, whichever the figure; `fading`: marks of its series."""
     spec = read(chart)
     text = style.spec(chart)
     assert spec["description"].endswith(".")
@@ -168,8 +175,12 @@ def check_conventions(chart: Any) -> None:
         assert shown["select"]["fields"] == [series["field"]]
         told = [layer for panel in panels(chart) for layer in panel.told["layer"]]
         faded = [layer for layer in told if '"param": "shown"' in json.dumps(layer)]
-        assert {layer["mark"]["type"] for layer in faded} >= {"point", "rule"}
-        assert all(layer["encoding"]["opacity"]["value"] == style.FADED for layer in faded)
+        assert {layer["mark"]["type"] for layer in faded} >= set(fading)
+        for layer in faded:
+            opacity = layer["encoding"]["opacity"]
+            # Veils are thin when they are shown, too.
+            whole = opacity["condition"]["value"] if layer["mark"]["type"] == "area" else 1
+            assert opacity["value"] == style.FADED * whole
         values = {row.get(series["field"]) for rows in spec["datasets"].values() for row in rows}
         assert values - {None} <= set(series["values"])
     assert not {"#000000", "#000", "white", "black"} & set(text.split('"'))

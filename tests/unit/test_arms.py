@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from synthgap.errors import UserError
+from synthgap.figures import style
 from synthgap.figures import text_to_image as figure
 from synthgap.figures import text_to_image_by_step as curve
 from synthgap.figures.arms import arms_of, baseline_of, columns, difference, welch
@@ -199,18 +200,40 @@ def test_the_figure_shows_all_numbers_with_their_intervals(capfd):
     assert axis == [None, False]
 
 
-def test_the_curve_shows_all_intervals():
+def test_the_curve_shows_all_numbers_with_their_intervals(capfd):
     rows = table()
-    drawn = curve.draw(to_table(rows))
+    chart = curve.draw(to_table(rows))
+    charts.check_conventions(chart)
+    assert charts.warnings_of(chart, capfd) == ""
+    assert style.svg(chart) == style.svg(curve.draw(to_table(rows)))
+    assert charts.legend(chart) == ["ta, caption"]
     shown = curve.numbers(to_table(rows))
     assert {r.metric for r in shown} == set(METRICS)
-    titles = [axes.get_title(loc="left") for axes in drawn.axes if axes.get_visible()]
-    assert titles == ["Recall ↑", "FID ↓"]
-    for axes, column in zip(drawn.axes, columns(rows), strict=False):
-        limits = axes.get_ylim()
-        points = [r for r in shown if r.metric == column.metric and "arm" in r.settings]
-        assert min(limits) <= min(r.value for r in points)
-        assert max(limits) >= max(r.value for r in points)
+    recall, fid = charts.panels(chart)
+    assert (recall.title, fid.title) == ("Recall ↑", "FID ↓")
+    for panel, column in zip((recall, fid), columns(rows), strict=True):
+        points = {
+            int(r.settings["training_step"]): r
+            for r in shown
+            if r.metric == column.metric and "arm" in r.settings
+        }
+        assert list(points) == [100, 200, 300]
+        (line,) = panel.lines("series").values()
+        assert line == {step: r.value for step, r in points.items()}
+        ends = {step: (r.ci_low, r.ci_high) for step, r in points.items()}
+        assert panel.intervals(by="x") == ends
+        low, high = panel.domain("y")
+        assert low < min(low for low, _ in ends.values())
+        assert high > max(high for _, high in ends.values())
+    # What real images reach is there, and within the panel.
+    (real,) = [row for layer in fid.layers("rule") for row in fid.rows(layer) if "name" in row]
+    assert (real["y"], real["name"]) == (9.0, "other real images")
+    assert fid.domain("y")[0] < 9
+    assert not [row for layer in recall.layers("rule") for row in recall.rows(layer)
+                if "name" in row]  # fmt: skip
+    # Metrics have units of their own: each panel is zoomed alone.
+    zooms = [p["views"] for p in charts.read(chart)["params"] if p["name"].startswith("zoom")]
+    assert [len(views) for views in zooms] == [1, 1]
 
 
 @pytest.mark.parametrize("module", [figure, curve])

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+# With all that Snakemake prints by itself.
+IN_FULL = ("--logger-synthgap-style", "snakemake")
 LOCK = (ROOT / "requirements.lock").read_text()
 CONDA = (ROOT / "envs/synthgap.yaml").read_text()
 IMAGE = (ROOT / "envs/synthgap.def").read_text()
@@ -156,7 +158,7 @@ def stand_in(folder: Path, name: str, text: str) -> None:
 
 @pytest.mark.slow
 def test_nothing_is_used_unless_asked_for(tmp_path):
-    said = run(tmp_path)
+    said = run(tmp_path, *IN_FULL)
     assert "Conda environments: ignored" in said
     assert "Singularity containers: ignored" in said
     assert not list((tmp_path / ".snakemake/conda").glob("*"))
@@ -165,7 +167,7 @@ def test_nothing_is_used_unless_asked_for(tmp_path):
 @pytest.mark.slow
 def test_conda_puts_its_own_python_first_and_jobs_find_the_library(tmp_path):
     stand_in(tmp_path, "conda", CONDA_STAND_IN)
-    assert "Activating conda environment" in run(tmp_path, "--sdm", "conda")
+    assert "Activating conda environment" in run(tmp_path, "--sdm", "conda", *IN_FULL)
     # What runs here has the library installed; a real environment only has this path.
     assert (tmp_path / "used").read_text() == f"{ROOT}/src\n"
 

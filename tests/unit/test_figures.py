@@ -25,7 +25,7 @@ FIGURES = [
     transfer_asymmetry,
     distinguish,
 ]
-CHARTS = [transfer_by_generator, transfer_by_probe, density_coverage]
+CHARTS = FIGURES
 PLAIN = made_up_rows()
 ROWS = [*PLAIN, *made_up_comparisons(PLAIN)]
 TABLE = to_table(ROWS)
@@ -175,21 +175,48 @@ def test_density_coverage_draws_the_table():
 
 
 def test_transfer_asymmetry_draws_the_table():
-    axes = transfer_asymmetry.draw(TABLE).axes[0]
-    for name in NAMES:
-        assert point(axes, name) == (
+    chart = transfer_asymmetry.draw(TABLE)
+    (panel,) = charts.panels(chart)
+    assert panel.points() == {
+        name: (
             value("top1_accuracy", "real", name),
             value("top1_accuracy", name, "real", probe="rgb"),
         )
-    assert axes.get_xlim() == axes.get_ylim()
+        for name in NAMES
+    }
+    forth, back = data.real_to_synth(ROWS), data.synth_to_real(ROWS)
+    for along, found in (("x", forth), ("y", back)):
+        limits = {name: (found[name].ci_low, found[name].ci_high) for name in NAMES}
+        assert panel.intervals(along) == limits
+    # A square with its diagonal; a line joins the kinds of prompt of one generator.
+    assert panel.domain("x") == panel.domain("y")
+    assert panel.told["width"] == panel.told["height"]
+    diagonal, pairs = (panel.rows(layer) for layer in panel.layers("line"))
+    assert [(end["x"], end["y"]) for end in diagonal] == [(at, at) for at in panel.domain("x")]
+    points = panel.points()
+    joined = [(row["pair"], (row["x"], row["y"])) for row in pairs]
+    assert joined == [(place // 2, points[name]) for place, name in enumerate(NAMES)]
+    assert charts.legend(chart) == ["class-name prompts", "caption prompts"]
+    assert panel.labels() == ["flow-g1", "flow-g2", "flow-g4"]
 
 
 def test_distinguish_draws_the_table():
-    axes = distinguish.draw(TABLE).axes[0]
-    for name in [*NAMES, "real"]:
-        drawn = point(axes, f"resnet-tiny real+{name}")[0]
-        assert drawn == value("top1_accuracy", "real", name, study="distinguish")
-        assert point(axes, f"chance real+{name}")[0] == 0.5
+    chart = distinguish.draw(TABLE)
+    (panel,) = charts.panels(chart)
+    expected = {f"real | {name}": name for name in NAMES}
+    expected["real against itself (control)"] = "real"
+    order = sorted(expected, key=lambda label: (expected[label] == "real", label))
+    assert list(panel.domain("y")) == order
+    points = panel.points(by="y")
+    assert set(points) == set(expected)
+    (chance,) = (x for x in panel.layers("rule") if "y2" in x["encoding"])
+    assert {row["y"]: row["x"] for row in panel.rows(chance)} == dict.fromkeys(expected, 0.5)
+    found = {row.test_source: row for row in ROWS if row.study == "distinguish"}
+    for label, name in expected.items():
+        assert points[label][0] == value("top1_accuracy", "real", name, study="distinguish")
+        row = found[name]
+        assert panel.intervals("x", by="y")[label] == (row.ci_low, row.ci_high)
+    assert charts.legend(chart) == ["resnet-tiny"]
 
 
 def spectrum_of(rows, source, metric="radial_power_db"):
@@ -201,47 +228,85 @@ def spectrum_of(rows, source, metric="radial_power_db"):
     return np.array([found[k].value for k in sorted(found)])
 
 
-def line_of(axes, gid):
-    (line,) = [line for line in axes.lines if line.get_gid() == gid]
-    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
-
-
 def test_power_spectrum_draws_the_table():
     rows = made_up_spectra()
-    left, right = power_spectrum.draw(to_table([*ROWS, *rows])).axes
+    chart = power_spectrum.draw(to_table([*ROWS, *rows]))
+    left, right = charts.panels(chart)
     real = spectrum_of(rows, "real")
-    for name in {row.test_source for row in rows} - {"real"}:
-        frequencies, power = line_of(left, name)
-        np.testing.assert_array_equal(frequencies, np.arange(1, 17))
-        np.testing.assert_array_equal(power, spectrum_of(rows, name))
-        np.testing.assert_allclose(line_of(right, name)[1], spectrum_of(rows, name) - real)
-    np.testing.assert_array_equal(line_of(left, "real")[1], real)
+    power, less = left.lines(), right.lines()
+    assert set(power) == set(less) == {*NAMES, "real images"}
+    for name, line in power.items():
+        expected = spectrum_of(rows, "real" if name == "real images" else name)
+        for drawn, values in ((line, expected), (less[name], expected - real)):
+            assert list(drawn) == list(range(1, 17))
+            # Drawn to hundredths of a decibel.
+            np.testing.assert_allclose(list(drawn.values()), values, atol=0.0051)
+    (band,) = left.layers("area")
+    spread = spectrum_of(rows, "real", "radial_power_db_sd")
+    ends = [(row["y_low"], row["y_high"]) for row in left.rows(band)]
+    np.testing.assert_allclose(ends, np.array([real - spread, real + spread]).T, atol=0.0051)
     # Half-widths of 0.2 on either side add in quadrature.
-    band = right.collections[0].get_paths()[0].vertices[:, 1]
-    first = line_of(right, right.lines[1].get_gid())[1]
-    assert band.min() >= (first - 0.2 * 2**0.5).min() - 1e-9
-    assert band.max() == pytest.approx((first + 0.2 * 2**0.5).max())
+    (bands,) = right.layers("area")
+    found = right.rows(bands)
+    assert len(found) == 16 * len(NAMES)
+    for row in found:
+        middle = less[row["source"]][row["x"]]
+        half = 0.2 * 2**0.5
+        limits = (middle - half, middle + half)
+        np.testing.assert_allclose((row["y_low"], row["y_high"]), limits, atol=0.0101)
+    assert charts.legend(chart) == ["class-name prompts", "caption prompts", "real images"]
+    assert charts.legend(chart, "label") == ["flow-g1", "flow-g2", "flow-g4"]
+    assert charts.legend(chart, "band") == ["± 1 SD over images"]
+    dashes = left.layers("line")[-1]["encoding"]["strokeDash"]["scale"]["range"]
+    assert len({tuple(one) for one in dashes}) == 3
 
 
-def test_power_spectrum_of_many_generators_is_told_by_shade():
+def test_power_spectrum_shows_the_frequencies_there_are():
+    (left, _) = charts.panels(power_spectrum.draw(to_table([*ROWS, *made_up_spectra()])))
+    encoding = left.layers("line")[0]["encoding"]["x"]
+    assert left.domain("x") == (1, 16)
+    assert encoding["scale"]["type"] == "log"
+    assert encoding["axis"]["values"] == [1, 2, 5, 10]
+    one = [row for row in made_up_spectra() if row.settings["frequency"] == 3]
+    (left, _) = charts.panels(power_spectrum.draw(to_table([*ROWS, *one])))
+    low, high = left.domain("x")
+    assert low < 3 < high
+
+
+def test_power_spectrum_of_many_generators_is_told_by_name_and_shade():
     spectra = made_up_spectra(MANY, "release date", frequencies=128)
     table = to_table([*made_up_rows(MANY, "release date"), *spectra])
-    figure = power_spectrum.draw(table)
-    # The spectra; of each kind of prompt the differences, and then a colour bar.
-    left, *differences, _, bar = figure.axes
-    assert [axes.get_title(loc="left") for axes in differences] == [
-        "Class-name prompts",
-        "Caption prompts",
-    ]
-    assert bar.get_xlabel() == "Release date of the generator"
+    chart = power_spectrum.draw(table)
+    left, *differences = charts.panels(chart)
+    assert [panel.title for panel in differences] == ["Class-name prompts", "Caption prompts"]
+    names = [name for name, _ in MANY]
+    assert len(left.lines()) == 2 * len(MANY) + 1
     colours = set()
-    for name, _ in MANY:
-        for axes, prompts in zip(differences, ("classname", "caption"), strict=True):
-            (line,) = [line for line in axes.lines if line.get_gid() == f"{name}-{prompts}"]
-            line_of(left, f"{name}-{prompts}")
-            colours.add(line.get_color())
+    for panel, prompts in zip(differences, ("classname", "caption"), strict=True):
+        assert set(panel.lines()) == {*(f"{name}-{prompts}" for name in names), "real images"}
+        assert sorted(panel.labels()) == [*names, "real images"]
+        assert {row["prompts"] for row in panel.rows(panel.layers("area")[0])} == {prompts}
+        of_sources = panel.rows(panel.layers("line")[-1])
+        colours |= {row["colour"] for row in of_sources}
     assert len(colours) == 2 * len(MANY)
-    assert charts.svg(figure) == charts.svg(power_spectrum.draw(table))
+    assert left.labels() == ["real images"]
+    texts = charts.drawn_texts(chart)
+    assert len(texts) == 2 * (len(MANY) + 1) + 1
+    for place, (_, box) in enumerate(texts):
+        assert not any(charts.overlap(box, other) for _, other in texts[:place])
+    values = charts.read(chart)["usermeta"]["series"]["values"]
+    assert values == [*names, "real images"]
+
+
+def test_specs_of_spectra_compile_and_keep_the_conventions(capfd):
+    many = made_up_spectra(MANY, "release date", frequencies=128)
+    for rows in ([*ROWS, *made_up_spectra()], [*MANY_ROWS, *many]):
+        chart = power_spectrum.draw(to_table(rows))
+        assert style.spec(chart) == style.spec(power_spectrum.draw(to_table(rows[::-1])))
+        assert style.svg(chart) == style.svg(power_spectrum.draw(to_table(rows)))
+        assert charts.warnings_of(chart, capfd) == ""
+        charts.check_conventions(chart, ("line", "area"))
+        assert len(style.spec(chart)) < 150_000
 
 
 def test_power_spectrum_names_what_is_missing():
@@ -259,15 +324,24 @@ def test_power_spectrum_names_what_is_missing():
 
 def test_power_spectrum_without_limits_has_no_band():
     rows = [dataclasses.replace(row, ci_low=None, ci_high=None) for row in made_up_spectra()]
-    figure = power_spectrum.draw(to_table([*ROWS, *rows]))
-    assert not any(len(band.get_paths()) for band in figure.axes[1].collections)
-    assert charts.svg(figure) == charts.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
+    chart = power_spectrum.draw(to_table([*ROWS, *rows]))
+    left, right = charts.panels(chart)
+    assert left.layers("area")
+    assert not right.layers("area")
+    assert right.lines()
+    assert style.svg(chart) == style.svg(power_spectrum.draw(to_table([*rows, *ROWS])))
+    # Only where there are some.
+    some = [row for row in made_up_spectra() if row.test_source != NAMES[0]]
+    some += [row for row in rows if row.test_source == NAMES[0]]
+    _, right = charts.panels(power_spectrum.draw(to_table([*ROWS, *some])))
+    (bands,) = right.layers("area")
+    assert {row["source"] for row in right.rows(bands)} == set(NAMES[1:])
 
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_the_same_table_gives_the_same_bytes(figure):
-    first = charts.svg(figure.draw(TABLE))
-    assert first == charts.svg(figure.draw(TABLE))
+    first = style.svg(figure.draw(TABLE))
+    assert first == style.svg(figure.draw(TABLE))
     assert "<dc:date>" not in first
 
 
@@ -308,7 +382,7 @@ def test_missing_rows_are_named(figure, missing):
         figure.draw(tables[missing])
 
 
-@pytest.mark.parametrize("figure", [transfer_by_generator, density_coverage])
+@pytest.mark.parametrize("figure", [transfer_by_generator, density_coverage, transfer_asymmetry])
 def test_labels_of_many_generators_do_not_overlap(figure):
     chart = figure.draw(to_table(MANY_ROWS))
     (panel,) = charts.panels(chart)
@@ -321,21 +395,6 @@ def test_labels_of_many_generators_do_not_overlap(figure):
         assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in marks)
         assert box[0] >= 0
         assert box[2] <= panel.told["width"]
-
-
-def test_labels_of_transfer_asymmetry_do_not_overlap():
-    drawn = transfer_asymmetry.draw(to_table(MANY_PLAIN))
-    drawn.draw_without_rendering()
-    renderer = drawn.canvas.get_renderer()
-    axes = drawn.axes[0]
-    boxes = {
-        text.get_text(): type(text).__mro__[1].get_window_extent(text, renderer)
-        for text in axes.texts
-    }
-    assert sorted(boxes) == [name for name, _ in MANY]
-    for name, box in boxes.items():
-        assert axes.get_tightbbox(renderer).overlaps(box)
-        assert not [other for other, b in boxes.items() if other != name and b.overlaps(box)]
 
 
 def test_several_architectures_need_a_choice():
@@ -354,7 +413,7 @@ def test_several_architectures_need_a_choice():
 
 def test_rows_of_single_seeds_are_not_drawn():
     seeds = [dataclasses.replace(row, seed=0, value=0.1) for row in ROWS]
-    assert charts.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == charts.svg(
+    assert style.svg(transfer_by_generator.draw(to_table([*ROWS, *seeds]))) == style.svg(
         transfer_by_generator.draw(TABLE)
     )
 
@@ -362,10 +421,10 @@ def test_rows_of_single_seeds_are_not_drawn():
 def test_a_row_without_limits_has_no_bar():
     bare = to_table([dataclasses.replace(row, ci_low=None, ci_high=None) for row in ROWS])
     for figure in FIGURES:
-        charts.svg(figure.draw(bare))
+        style.svg(figure.draw(bare))
     for figure in CHARTS:
         for panel in charts.panels(figure.draw(bare)):
-            assert panel.points()
+            assert panel.points(by="y" if figure is distinguish else "source")
             assert panel.intervals("x") == panel.intervals("y") == {}
             assert not panel.layers("rect")
 

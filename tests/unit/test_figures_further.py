@@ -25,6 +25,7 @@ from synthgap.figures import (
     distinguish,
     mixing,
     power_spectrum,
+    semi_supervised,
     style,
     transfer_asymmetry,
     transfer_by_alignment,
@@ -62,27 +63,51 @@ def accuracy(train, probe="rgb"):
     return found
 
 
-def point(axes, gid):
-    (line,) = [line for line in axes.lines if line.get_gid() == gid]
-    return line.get_xdata()[0], line.get_ydata()[0]
-
-
 def test_transfer_by_alignment_draws_the_table():
-    figure = transfer_by_alignment.draw(FULL_TABLE)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+    chart = transfer_by_alignment.draw(FULL_TABLE)
+    panels = charts.panels(chart)
+    assert [panel.title for panel in panels] == [
         "CLIPScore (hessel vit b32)",
         "PickScore (v1)",
         "Probability of the class asked for",
         "GenEval",
     ]
-    score = {(row.metric, row.test_source): row.value for row in FULL}
+    assert charts.read(chart)["columns"] == 2
+    score = {(row.metric, row.test_source): row for row in FULL}
     for name in NAMES:
         generator = name.rsplit("-", 1)[0]
-        clip, pick, _, geneval = (point(axes, name) for axes in figure.axes)
+        clip, pick, _, geneval = (panel.points()[name] for panel in panels)
         # As in the paper: the score of the generator's images from captions.
-        assert clip == (score["clipscore_hessel_vit_b32", f"{generator}-caption"], accuracy(name))
-        assert pick[0] == score["pickscore_v1", f"{generator}-caption"]
-        assert geneval == (score["geneval_overall", f"{generator}-geneval"], accuracy(name))
+        of_clip = score["clipscore_hessel_vit_b32", f"{generator}-caption"]
+        assert clip == (of_clip.value, accuracy(name))
+        assert pick[0] == score["pickscore_v1", f"{generator}-caption"].value
+        of_geneval = score["geneval_overall", f"{generator}-geneval"].value
+        assert geneval == (of_geneval, accuracy(name))
+        assert panels[0].intervals("x")[name] == (of_clip.ci_low, of_clip.ci_high)
+        of_accuracy = data.synth_to_real(FULL)[name]
+        for panel in panels:
+            assert panel.intervals("y")[name] == (of_accuracy.ci_low, of_accuracy.ci_high)
+    for panel in panels:
+        assert panel.labels() == ["flow-g1", "flow-g2", "flow-g4"]
+        assert panel.domain("y") == panels[0].domain("y")
+        low, high = panel.domain("x")
+        assert all(low < end < high for ends in panel.intervals("x").values() for end in ends)
+    titles = [panel.layers("point")[0]["encoding"]["x"]["title"] for panel in panels]
+    assert titles == 3 * ["Mean score of images from captions"] + [
+        "Mean score of the benchmark's prompts"
+    ]
+    # Scores have units of their own: no two panels are zoomed together.
+    zooms = [p for p in charts.read(chart)["params"] if p["name"].startswith("zoom")]
+    assert [zoom["views"] for zoom in zooms] == [[f"panel_{place}"] for place in range(4)]
+    assert charts.legend(chart) == ["class-name prompts", "caption prompts"]
+
+
+def test_a_generator_without_the_first_kind_of_prompt_has_its_name_too():
+    rows = [r for r in FULL if r.study != "alignment" or r.test_source != "flow-g2-classname"]
+    rows = [r for r in rows if r.study != "alignment" or r.test_source != "flow-g1-caption"]
+    for panel in charts.panels(transfer_by_alignment.draw(to_table(rows)))[:3]:
+        assert set(panel.points()) == set(NAMES) - {"flow-g2-classname", "flow-g1-caption"}
+        assert panel.labels() == ["flow-g1", "flow-g2", "flow-g4"]
 
 
 def test_scores_are_of_own_images_unless_all_generators_have_captions():
@@ -102,15 +127,6 @@ def test_scores_are_of_own_images_unless_all_generators_have_captions():
     assert len(scores([*rows, *other], data.sources(rows))) == 5
     with pytest.raises(UserError, match="no scores"):
         transfer_by_alignment.draw(TABLE)
-
-
-def gids(axes):
-    return {line.get_gid() for line in axes.lines}
-
-
-def drawn_line(axes, gid):
-    (line,) = [line for line in axes.lines if line.get_gid() == gid]
-    return dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
 
 
 def shares(study, key, name, way=None):
@@ -157,31 +173,64 @@ def test_the_higher_a_generators_x_the_darker_its_line():
     assert light[0] > light[1] > light[2]
 
 
-def test_specs_of_sizes_compile_and_keep_the_conventions(capfd):
+@pytest.mark.parametrize(
+    "figure", [*SHARES, semi_supervised, transfer_by_alignment, transfer_by_architecture]
+)
+def test_specs_compile_and_keep_the_conventions(figure, capfd):
     many = made_up_rows(MANY, "release date")
-    for rows in (FULL, [*many, *made_up_shares(many)]):
-        chart = transfer_by_size.draw(to_table(rows))
+    every = [*many, *made_up_shares(many), *made_up_scores(many)]
+    for rows in (FULL, [*every, *made_up_architectures(many, ("vit-ti", "convnext"))]):
+        few_labels = [r for r in rows if r.study == "mixing"]
+        few_labels = [dataclasses.replace(r, study="semi_supervised") for r in few_labels]
+        chart = figure.draw(to_table([*rows, *few_labels]))
+        same = figure.draw(to_table([*few_labels, *rows]))
+        assert style.svg(chart) == style.svg(same)
         assert charts.warnings_of(chart, capfd) == ""
         charts.check_conventions(chart)
         assert len(style.spec(chart)) < 100_000
 
 
 def test_mixing_draws_the_table():
-    figure = mixing.draw(FULL_TABLE)
-    for place, axes in enumerate(figure.axes):
+    chart = mixing.draw(FULL_TABLE)
+    panels = charts.panels(chart)
+    assert len(panels) == 4
+    assert charts.read(chart)["columns"] == 2
+    alone = data.synth_to_real(FULL)["real"]
+    for place, panel in enumerate(panels):
         way = ("replace", "augment")[place % 2]
         prompts = ("classname", "caption")[place // 2]
-        for name in NAMES:
-            if name.endswith(prompts):
-                assert drawn_line(axes, name) == shares("mixing", "synthetic_ratio", name, way)
-    # Real images alone are at the left of each panel.
-    drawn = [drawn_line(axes, n) for axes in figure.axes for n in NAMES if n in gids(axes)]
-    assert {min(line) for line in drawn} == {0}
-    alone = accuracy("real")
-    (line,) = [line for line in figure.axes[0].lines if line.get_gid() == "real"]
-    assert line.get_ydata()[0] == alone
+        chosen = [name for name in NAMES if name.endswith(prompts)]
+        assert panel.lines() == {
+            name: shares("mixing", "synthetic_ratio", name, way) for name in chosen
+        }
+        # Real images alone are at the left, and what they reach goes through each panel.
+        assert {min(line) for line in panel.lines().values()} == {0}
+        (reference,) = panel.rows(panel.layers("rule")[0])
+        assert panel.layers("rule")[0]["encoding"].keys() >= {"y"}
+        assert (reference["y"], reference["name"]) == (alone.value, "real images alone")
+        (band,) = panel.rows(panel.layers("rect")[0])
+        assert (band["y_low"], band["y_high"]) == (alone.ci_low, alone.ci_high)
+        generators = [name.removesuffix(f"-{prompts}") for name in chosen]
+        assert sorted(panel.labels()) == [*generators, "real images alone"]
+        # Each way of mixing has a scale of its own.
+        assert panel.domain("y") == panels[place % 2].domain("y")
+        low, high = panel.domain("y")
+        rows = panel.rows(panel.layers("point")[0])
+        assert all(low < row["y_low"] < row["y"] < row["y_high"] < high for row in rows)
+    assert panels[0].domain("y") != panels[1].domain("y")
     added = [row for row in FULL if row.settings.get("mixing") != "replace"]
-    assert len(mixing.draw(to_table(added)).axes) == 2
+    assert len(charts.panels(mixing.draw(to_table(added)))) == 2
+
+
+def test_what_real_images_reach_stays_when_one_generator_is_chosen():
+    (panel, *_) = charts.panels(mixing.draw(FULL_TABLE))
+    (named,) = panel.layers("text")
+    series = {row["label"]: row.get("series") for row in panel.rows(named)}
+    assert series.pop("real images alone") is None
+    assert series == {name: name for name in ("flow-g1", "flow-g2", "flow-g4")}
+    conditions = named["encoding"]["opacity"]["condition"]
+    assert {"test": "!isValid(datum.series)", "value": 1} in conditions
+    assert "opacity" not in panel.layers("rule")[0]["encoding"]
 
 
 def test_each_classifier_of_a_mixture_has_rows_of_its_own():
@@ -190,16 +239,31 @@ def test_each_classifier_of_a_mixture_has_rows_of_its_own():
         for row in FULL
         if row.study == "mixing"
     ]
-    plain, both = (mixing.draw(to_table(rows)).axes for rows in (FULL, [*FULL, *other]))
+    plain, both = (charts.panels(mixing.draw(to_table(rows))) for rows in (FULL, [*FULL, *other]))
     assert len(both) == 2 * len(plain)
-    for place, axes in enumerate(plain):
-        for name in NAMES:
-            if name in gids(axes):
-                drawn = drawn_line(axes, name)
-                assert drawn_line(both[place], name) == drawn
-                halved = drawn_line(both[len(plain) + place], name)
-                assert halved == {at: value / 2 for at, value in drawn.items()}
-    assert both[-1].get_title("left").endswith("added to all real images, vit")
+    for place, panel in enumerate(plain):
+        assert both[place].lines() == panel.lines()
+        assert both[len(plain) + place].lines() == {
+            name: {at: value / 2 for at, value in line.items()}
+            for name, line in panel.lines().items()
+        }
+        assert not both[len(plain) + place].intervals()
+    assert both[-1].title.endswith("added to all real images, vit")
+    # One that only replaces leaves its other places empty.
+    less = [row for row in other if row.settings["mixing"] == "replace"]
+    chart = mixing.draw(to_table([*FULL, *less]))
+    lines = [len(panel.lines()) for panel in charts.panels(chart)]
+    assert lines == [3, 3, 3, 3, 3, 0, 3, 0]
+    charts.check_conventions(chart)
+    style.svg(chart)
+
+
+def test_few_labels_are_drawn_as_mixtures():
+    rows = [dataclasses.replace(r, study="semi_supervised") for r in FULL if r.study == "mixing"]
+    rows += [row for row in FULL if row.study != "mixing"]
+    assert style.spec(semi_supervised.draw(to_table(rows))) == style.spec(mixing.draw(FULL_TABLE))
+    with pytest.raises(UserError, match="no rows of the study semi_supervised"):
+        semi_supervised.draw(FULL_TABLE)
 
 
 def test_figures_of_shares_name_what_is_wrong():
@@ -213,24 +277,47 @@ def test_figures_of_shares_name_what_is_wrong():
 
 
 def test_transfer_by_architecture_draws_the_table():
-    first, second = transfer_by_architecture.draw(FULL_TABLE).axes
-    for axes, prompts in ((first, "classname"), (second, "caption")):
-        for architecture, probe in (("resnet-tiny", "rgb"), ("vit-ti", "vit")):
-            line = drawn_line(axes, f"{architecture}-{prompts}")
-            names = [name for name in NAMES if name.endswith(prompts)]
-            assert list(line) == [accuracy(name, probe) for name in names]
-    assert [t.get_text() for t in first.get_yticklabels()] == [
-        "real images",
-        "flow-g1",
-        "flow-g2",
-        "flow-g4",
-    ]
+    chart = transfer_by_architecture.draw(FULL_TABLE)
+    panels = charts.panels(chart)
+    assert [panel.title for panel in panels] == ["Class-name prompts", "Caption prompts"]
+    names = ("real images", "flow-g1", "flow-g2", "flow-g4")
+    probes = {"resnet-tiny": "rgb", "vit-ti": "vit"}
+    for panel, prompts in zip(panels, ("classname", "caption"), strict=True):
+        assert panel.domain("y") == names
+        assert panel.domain("x") == panels[0].domain("x")
+        real, of_sources = panel.layers("point")
+        rows = {(row["series"], row["y"]): row for row in panel.rows(of_sources)}
+        hollow = {(row["series"], row["y"]): row for row in panel.rows(real)}
+        for architecture, probe in probes.items():
+            assert hollow[architecture, names[0]]["x"] == accuracy("real", probe)
+            for name in names[1:]:
+                row = rows[architecture, name]
+                assert row["source"] == f"{name}-{prompts}"
+                assert row["x"] == accuracy(row["source"], probe)
+        assert len(rows) == 2 * 3
+        assert len(hollow) == 2
+        assert real["mark"]["fill"] == style.PAPER
+        # Lines go down the rows, without the real images.
+        (line,) = panel.layers("line")
+        assert panel.rows(line) == panel.rows(of_sources)
+        assert line["encoding"]["order"]["field"] == "place"
+        assert [row["place"] for row in panel.rows(line)] == [1, 2, 3, 1, 2, 3]
+        (bars,) = panel.layers("rule")
+        for row in panel.rows(bars):
+            assert row["x_high"] - row["x_low"] == pytest.approx(0.04)
+        assert len(panel.rows(bars)) == 2 * 4
+    assert charts.legend(chart) == list(probes)
+    shapes = panels[0].layers("point")[-1]["encoding"]["shape"]["scale"]["range"]
+    assert len(set(shapes)) == 2
+    # The names of the rows stand at the first panel.
+    told = [panel.layers("point")[0]["encoding"]["y"]["axis"] for panel in panels]
+    assert ["labels" in axis for axis in told] == [False, True]
     with pytest.raises(UserError, match="no accuracy of a further architecture"):
         transfer_by_architecture.draw(TABLE)
 
 
 def test_further_architectures_do_not_make_rgb_ambiguous():
-    assert charts.svg(transfer_by_generator.draw(FULL_TABLE)) == charts.svg(
+    assert style.svg(transfer_by_generator.draw(FULL_TABLE)) == style.svg(
         transfer_by_generator.draw(TABLE)
     )
     assert data.architectures(FULL) == ["vit"]
@@ -250,26 +337,28 @@ def test_a_figure_can_be_drawn_from_its_numbers_alone(figure):
     # Which sources there are is told by any row; all else by these.
     rest = [row for row in ROWS if row.study == "distinguish" and figure is not distinguish]
     alone = to_table([*{id(row): row for row in numbers}.values(), *rest])
-    assert charts.svg(figure.draw(alone)) == charts.svg(figure.draw(FULL_TABLE))
+    assert style.svg(figure.draw(alone)) == style.svg(figure.draw(FULL_TABLE))
 
 
 def is_of_source(line):
     return line["train_source"] in NAMES
 
 
-def test_names_at_the_ends_of_lines_keep_apart():
+@pytest.mark.parametrize("figure", SHARES)
+def test_names_at_the_ends_of_lines_keep_apart(figure):
     many = made_up_rows(MANY, "release date")
-    chart = transfer_by_size.draw(to_table([*many, *made_up_shares(many)]))
+    chart = figure.draw(to_table([*many, *made_up_shares(many)]))
     texts = charts.drawn_texts(chart)
-    assert len(texts) == 2 * (len(MANY) + 1)
+    assert len(texts) == len(charts.panels(chart)) * (len(MANY) + 1)
     marks = charts.drawn_points(chart)
     for place, (_, box) in enumerate(texts):
         assert not any(charts.overlap(box, other) for _, other in texts[:place])
         assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in marks)
-    left, _ = charts.panels(chart)
+    left = charts.panels(chart)[0]
     of_left = [box for _, box in texts if box[0] < 2 * left.told["width"]][: len(MANY) + 1]
     assert all(box[0] > left.told["width"] for box in of_left)
-    assert all(box[1] > -10 and box[3] < left.told["height"] + 10 for _, box in texts)
+    of_first_row = [box for _, box in texts[: 2 * (len(MANY) + 1)]]
+    assert all(box[1] > -10 and box[3] < left.told["height"] + 10 for box in of_first_row)
 
 
 def test_what_a_spreadsheet_reads_is_the_table():
@@ -299,13 +388,6 @@ def test_command_writes_spec_figure_and_numbers(tmp_path):
     assert figure == style.svg(chart)
     assert f'fill="{style.PAPER}"' in figure
     assert numbers == data.csv_text(transfer_by_size.numbers(FULL_TABLE))
-
-
-def test_a_figure_of_matplotlib_has_no_spec_yet(tmp_path):
-    spec, figure, numbers = written(tmp_path, "mixing")
-    assert json.loads(spec) is None
-    assert figure == charts.svg(mixing.draw(FULL_TABLE))
-    assert numbers == data.csv_text(mixing.numbers(FULL_TABLE))
 
 
 def test_two_fractions_of_as_many_images_are_one_place():

@@ -45,6 +45,17 @@ def test_other_commands_work(finished, options):
     assert result.returncode == 0, result.stdout
 
 
+def test_snakemakes_own_report_has_figures_numbers_and_images_by_category(finished, tmp_path):
+    result = finished.snakemake("--report", str(tmp_path / "report.html"))
+    assert result.returncode == 0, result.stdout
+    page = (tmp_path / "report.html").read_text()
+    for category in ("Report", "Figures", "Numbers", "Images"):
+        assert f'"{category}": {{' in page
+    assert '"figure": "Easy to recognise, hard to learn from?"' in page
+    assert "Points under the diagonal are easier to recognise" in page
+    assert len(page) < 20_000_000
+
+
 def test_targets_are_listed_with_help(finished):
     listed = finished.snakemake("--list-target-rules").stdout
     for target in ("all", "images", "views", "transfer", "distinguish", "figures", "report"):

@@ -155,6 +155,7 @@ def test_plan_counts_the_jobs_that_a_dry_run_shows(checkout):
     light = {"index_real", "gather_shards", "write_prompts", "compare_sources", "collect_metrics"}
     light |= {
         "blend_sources",
+        "choose_examples",
         "plot_figure",
         "draw_contact_sheet",
         "draw_probe_sheet",

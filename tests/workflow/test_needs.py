@@ -96,7 +96,8 @@ def test_one_machine_runs_as_many_gpu_jobs_as_it_has_gpus(checkout, monkeypatch,
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("SYNTHGAP_ON_CPU", "1")
     (checkout / IMAGES).unlink()
-    result = checkout.snakemake("--cores", "2", IMAGES)
+    shown = ("--logger-synthgap-style", "snakemake")
+    result = checkout.snakemake("--cores", "2", IMAGES, *shown)
     assert result.returncode == 0, result.stdout
     assert re.search(r"Provided resources: gpu=.*2", result.stdout)
     log = checkout / "results/logs/generate_images/flow-g2-caption/train/00000.log"

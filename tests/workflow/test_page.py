@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from synthgap.data.shards import ImageReader
 
@@ -78,9 +78,10 @@ def test_tables_are_sorted_by_their_numbers(page):
     before = shares()
     heading.get_by_role("button").focus()
     page.keyboard.press("Enter")
-    assert heading.get_attribute("aria-sort") == "ascending"
+    expect(heading).to_have_attribute("aria-sort", "ascending")
     assert shares() == sorted(before)
     page.keyboard.press("Enter")
+    expect(heading).to_have_attribute("aria-sort", "descending")
     assert shares() == sorted(before, reverse=True)
 
 

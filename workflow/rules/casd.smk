@@ -112,7 +112,12 @@ rule draw_nearest:
         generated=[manifest(source, "train") for source in CASD_MODELS],
         nearest=[f"{RESULTS}/replication/{source}.parquet" for source in CASD_MODELS],
     output:
-        sheet=f"{RESULTS}/figures/contact-nearest.png",
+        sheet=report(
+            f"{RESULTS}/figures/contact-nearest.png",
+            caption="../report/nearest.rst",
+            category="Images",
+            labels={"sheet": "nearest training images"},
+        ),
     log:
         f"{RESULTS}/logs/draw_nearest.log",
     benchmark:

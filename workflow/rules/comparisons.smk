@@ -139,7 +139,12 @@ rule draw_occlusion:
         maps=lambda w: occlusion_maps(w.comparison),
         test=lambda w: manifest(w.comparison, "test", DISTINGUISH.view),
     output:
-        sheet=f"{RESULTS}/figures/occlusion-{{comparison}}.png",
+        sheet=report(
+            f"{RESULTS}/figures/occlusion-{{comparison}}.png",
+            caption="../report/occlusion.rst",
+            category="Images",
+            labels={"sheet": "where classifiers look: {comparison}"},
+        ),
     log:
         f"{RESULTS}/logs/draw_occlusion/{{comparison}}.log",
     benchmark:

@@ -1,11 +1,16 @@
 # Where jobs run: what they need, what this site has, and how a run on a cluster begins and ends.
 
+import subprocess
+import time
+
 from synthgap import runs, slurm
 from synthgap.devices import visible_gpus
 from synthgap.planning import memory
 
 GENERATOR_MB = {name: memory.generator_mb(CONFIG, name) for name in CONFIG.generators}
 TRAINING_MB = memory.training_mb(CONFIG)
+# When this run did, in seconds since 1970.
+BEGAN = time.time()
 # Where `settle_run.py` wants the digest of config and code, when it starts Snakemake.
 SETTLING = os.environ.get("SYNTHGAP_SETTLING")
 
@@ -146,6 +151,21 @@ def end_run(failed=False):
                 logger.warning(f"This run could not note its end: {error}")
 
 
+def summarise_run():
+    """Tell what this run has made, if that is files; a run that is done does not fail by it."""
+    made = {path for job in workflow.dag.jobs for path in job.output}
+    if not made:
+        return
+    kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
+    command = [sys.executable, Path(workflow.basedir, "workflow/scripts/summarise_run.py")]
+    command += ["--results", RESULTS, "--sources", json.dumps(kinds)]
+    command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
+    command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
+    command += ["--report", REPORT] if REPORT in made else []
+    command += [] if workflow.overwrite_configfiles else ["--example"]
+    subprocess.run(list(map(str, command)), check=False)
+
+
 if workflow.is_main_process:
     if SETTLING:
         Path(SETTLING).write_text(settings())
@@ -157,10 +177,18 @@ if workflow.is_main_process:
         workflow.register_resource("gpu", len(visible_gpus()) * SITE.jobs_per_gpu)
 
 
+def gpu_stages():
+    """The stages whose jobs have a GPU each, for what the page tells of costs."""
+    if workflow.executor_plugin.name != "slurm" and not visible_gpus():
+        return []
+    return [rule.name for rule in workflow.rules if rule.resources.get("gpu")]
+
+
 onstart:
     # For each job that ends, Snakemake's rate limit leaves one more timer that wakes the scheduler
     # once a second (benchmarks/dispatching.py). What a cluster is given at once, `jobs` limits.
     workflow.scheduler.job_rate_limiter = None
+    os.environ.update(SYNTHGAP_GPU_STAGES=" ".join(gpu_stages()))
     try:
         if not SETTLING and (reason := runs.refusal(RESULTS)):
             raise UserError(reason)

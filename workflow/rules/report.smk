@@ -1,10 +1,10 @@
 # Figures, contact sheets and the page that people open.
 
-import subprocess
-import time
+from synthgap.report.figure_captions import CAPTIONS
 
-# When this run did.
-BEGAN = time.time()
+
+# Of `snakemake --report`, which puts the same into one file of its own.
+report: "../report/workflow.rst"
 
 
 # The page embeds the spec; the SVG of the same spec is for print.
@@ -13,8 +13,18 @@ rule plot_figure:
         metrics=METRICS,
     output:
         spec=f"{RESULTS}/figures/{{figure}}.json",
-        figure=f"{RESULTS}/figures/{{figure}}.svg",
-        numbers=f"{RESULTS}/figures/{{figure}}.csv",
+        figure=report(
+            f"{RESULTS}/figures/{{figure}}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels=lambda w: {"figure": CAPTIONS[w.figure][0]},
+        ),
+        numbers=report(
+            f"{RESULTS}/figures/{{figure}}.csv",
+            caption="../report/numbers.rst",
+            category="Numbers",
+            labels=lambda w: {"figure": CAPTIONS[w.figure][0]},
+        ),
     log:
         f"{RESULTS}/logs/plot_figure/{{figure}}.log",
     benchmark:
@@ -27,6 +37,8 @@ rule plot_figure:
         distribution=lambda w: (
             f"--distribution {CONFIG.shown_distribution}" if w.figure == "density_coverage" else ""
         ),
+        # For `snakemake --report`.
+        caption=lambda w: CAPTIONS[w.figure][1],
         code=lambda w: code_digest("plot_figure", f"synthgap.figures.{w.figure}"),
     shell:
         "python $SYNTHGAP_SCRIPTS/plot_figure.py --metrics {input.metrics} --name {wildcards.figure}"
@@ -38,7 +50,12 @@ rule draw_contact_sheet:
     input:
         manifests=lambda w: list(sheet_rows(w.sheet).values()),
     output:
-        sheet=f"{RESULTS}/figures/contact-{{sheet}}.png",
+        sheet=report(
+            f"{RESULTS}/figures/contact-{{sheet}}.png",
+            caption="../report/sheet.rst",
+            category="Images",
+            labels={"sheet": "{sheet}"},
+        ),
     log:
         f"{RESULTS}/logs/draw_contact_sheet/{{sheet}}.log",
     benchmark:
@@ -65,7 +82,12 @@ rule draw_probe_sheet:
             for view in ["rgb", *CONFIG.views]
         ],
     output:
-        sheet=f"{RESULTS}/figures/contact-views.png",
+        sheet=report(
+            f"{RESULTS}/figures/contact-views.png",
+            caption="../report/sheet.rst",
+            category="Images",
+            labels={"sheet": "views"},
+        ),
     log:
         f"{RESULTS}/logs/draw_probe_sheet.log",
     benchmark:
@@ -95,8 +117,15 @@ rule write_report:
         quizzes=quizzes(),
         captions=rules.measure_captions.output.sample if CAPTIONED else [],
     output:
-        report=REPORT,
-        claims=f"{RESULTS}/claims.csv",
+        report=report(
+            REPORT, caption="../report/page.rst", category="Report", labels={"page": "report"}
+        ),
+        claims=report(
+            f"{RESULTS}/claims.csv",
+            caption="../report/claims.rst",
+            category="Report",
+            labels={"page": "claims"},
+        ),
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
@@ -112,6 +141,7 @@ rule write_report:
             f"--distribution {CONFIG.shown_distribution}" if CONFIG.shown_distribution else ""
         ),
         quizzes=as_json(told_quizzes()),
+        benchmarks=f"{RESULTS}/benchmarks",
         # As they are named from here, so that another checkout reruns nothing.
         given=lambda w: " ".join(map(os.path.relpath, workflow.overwrite_configfiles)),
         code=code_digest("write_report"),
@@ -119,20 +149,6 @@ rule write_report:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
         " --sheets {input.occlusion} --caption-sample {input.captions}"
+        " --benchmarks {params.benchmarks}"
         " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"
-
-
-def summarise_run():
-    """Tell what this run has made, if that is files; a run that is done does not fail by it."""
-    made = {path for job in workflow.dag.jobs for path in job.output}
-    if not made:
-        return
-    kinds = {"real": ["real"], "synthetic": list(CONFIG.sources), "composite": COMPOSITES}
-    command = [sys.executable, f"{os.environ['SYNTHGAP_SCRIPTS']}/summarise_run.py"]
-    command += ["--results", RESULTS, "--sources", as_json(kinds)]
-    command += ["--jobs", workflow.scheduler.finished_jobs, "--began", BEGAN]
-    command += ["--log", f"{RESULTS}/logs/summarise_run.log"]
-    command += ["--report", REPORT] if REPORT in made else []
-    command += [] if workflow.overwrite_configfiles else ["--example"]
-    subprocess.run(list(map(str, command)), check=False)

@@ -161,6 +161,22 @@ def view_shards():
     ]
 
 
+def compared_metrics(w):
+    """The metrics table of the run to compare with, which `compare_with` names."""
+    named = Path(CONFIG.compare_with or "")
+    table = named if named.is_file() else named / "metrics.parquet"
+    wrong = None
+    if not CONFIG.compare_with:
+        wrong = "name the other run's results: snakemake compare --config compare_with=FOLDER"
+    elif table.resolve() == Path(METRICS).resolve():
+        wrong = f"compare_with: {named} is the folder of this run itself"
+    elif not table.is_file():
+        wrong = f"compare_with: there is no {table}"
+    if wrong:
+        sys.exit(f"error: {wrong}")
+    return str(table)
+
+
 def carded_splits(source):
     return ["train"] if source in COMPOSITES else CONFIG.splits_of(source)
 
@@ -169,3 +185,81 @@ def downloaded_facts(w):
     """What the hub says of a model of which the config states no licence."""
     hub = CARDS[w.source].get("hub")
     return f"{CONFIG.downloads_folder}/{hub}.json" if hub else []
+
+
+def example_sheets():
+    """By kind of sheet, the files that its images are chosen from; see `choose_examples`."""
+    sheets = {sheet: sheet_rows(sheet) for sheet in SHEETS if sheet != "views"}
+    if CONFIG.views:
+        sheets["views"] = {
+            source: {view: manifest(source, "test", view) for view in ["rgb", *CONFIG.views]}
+            for source in CONFIG.shown_sources
+        }
+    if CASD:
+        sheets["models"] = sheet_rows("models")
+    if CONFIG.shown_distribution:
+        sheets |= among_real(CONFIG.shown_distribution)
+    if CONFIG.replication:
+        sheets["nearest"] = {
+            "real": manifest("real", "train"),
+            "metric": CONFIG.replication.metrics[0],
+            "sources": {
+                source: {
+                    "manifest": manifest(source, "train"),
+                    "nearest": f"{RESULTS}/replication/{source}.parquet",
+                }
+                for source in [*CONFIG.compared_sources, *CASD_MODELS]
+            },
+        }
+    if TRANSFER and "rgb" in PROBES and PROBES["rgb"].view == "rgb":
+        probe = PROBES["rgb"]
+        sheets["mistaken"] = {
+            "manifest": manifest("real", "test"),
+            "test": "real",
+            "predictions": {
+                source: predictions(source, probe.view, probe.classifier, probe.seeds[:1])[0]
+                for source in ["real", *CONFIG.compared_sources]
+            },
+        }
+    if DISTINGUISH:
+        sheets["taken"] = {
+            trial.comparison.name: {
+                "manifest": manifest(trial.comparison.name, "test", trial.view),
+                "predictions": predictions(
+                    trial.comparison.name, trial.view, trial.classifier, trial.seeds[:1]
+                )[0],
+            }
+            for trial in CONFIG.trials
+            if trial.axis == "main"
+            and trial.classifier == DISTINGUISH.classifiers[0]
+            and not trial.comparison.is_control
+        }
+    return sheets
+
+
+def among_real(distribution):
+    """What a distribution tells of single images: typical ones, and real ones left uncovered."""
+    one = CONFIG.distributions[distribution]
+    shown = [*CONFIG.compared_sources, *CASD_MODELS]
+    sources = [source for source in CONFIG.measured_in(distribution) if source in shown]
+    view = CONFIG.encoders[one.encoder].view
+    items = {
+        source: f"{RESULTS}/distribution/{distribution}/{source}.parquet" for source in sources
+    }
+    return {
+        "typical": {
+            source: {
+                "manifest": manifest(source, one.split_of(source), view),
+                "items": items[source],
+            }
+            for source in sources
+        },
+        "uncovered": {"real": manifest("real", one.split, view), "items": items},
+    }
+
+
+def files_among(value):
+    """All paths in what `example_sheets` says."""
+    if isinstance(value, dict):
+        return [path for one in value.values() for path in files_among(one)]
+    return [value] if isinstance(value, str) and value.startswith(f"{RESULTS}/") else []

@@ -10,8 +10,8 @@ from synthgap.data.decoded import centre, resize
 from synthgap.data.occlusion_maps import OcclusionMaps, load_maps
 from synthgap.data.shards import Manifest
 from synthgap.errors import UserError
-from synthgap.figures.matplotlib_style import context, svg
 from synthgap.figures.occlusion import draw
+from synthgap.figures.picture_style import context, svg
 from synthgap.job import command, count, input_path, output_path, run
 
 

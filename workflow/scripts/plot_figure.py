@@ -3,11 +3,8 @@
 import argparse
 import importlib
 
-from matplotlib.figure import Figure
-
 from synthgap.atomic import write_text
 from synthgap.figures.data import csv_text
-from synthgap.figures.matplotlib_style import svg as matplotlib_svg
 from synthgap.figures.style import spec, svg
 from synthgap.job import command, input_path, output_path, run
 from synthgap.metrics.table import read
@@ -31,11 +28,9 @@ def main(args: argparse.Namespace) -> None:
     if args.numbers:
         write_text(args.numbers, csv_text(figure.numbers(table, **chosen)))
     chart = figure.draw(table, **chosen)
-    # Some modules still draw with matplotlib, and have no spec.
-    drawn = isinstance(chart, Figure)
     if args.spec:
-        write_text(args.spec, "null" if drawn else spec(chart))
-    write_text(args.figure, matplotlib_svg(chart) if drawn else svg(chart))
+        write_text(args.spec, spec(chart))
+    write_text(args.figure, svg(chart))
 
 
 if __name__ == "__main__":

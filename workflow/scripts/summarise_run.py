@@ -41,18 +41,20 @@ def main(args: argparse.Namespace) -> None:
 def told(args: argparse.Namespace) -> str:
     from synthgap.metrics import table
     from synthgap.report import summary
+    from synthgap.report.headlines import headlines
+    from synthgap.report.stages import stages
 
     benchmarks, seconds = args.results / "benchmarks", time.time() - args.began
     if args.report is None:
-        took = summary.stages(benchmarks, since=args.began)
+        took = stages(benchmarks, since=args.began)
         return summary.short_summary(args.jobs, seconds, took)
     metrics = args.results / "metrics.parquet"
     return summary.summary(
         args.jobs,
         seconds,
         summary.made(args.results, args.sources),
-        summary.headlines(table.rows(table.read(metrics))) if metrics.exists() else [],
-        summary.stages(benchmarks),
+        headlines(table.rows(table.read(metrics))) if metrics.exists() else [],
+        stages(benchmarks),
         args.report,
         HINTS[args.example],
     )

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib.metadata
+import os
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
@@ -14,6 +16,7 @@ from synthgap.metrics.table import read, rows
 from synthgap.report.claims import claims, claims_csv
 from synthgap.report.examples import Examples
 from synthgap.report.render import render
+from synthgap.report.stages import stages
 
 OCCLUSION = "occlusion-"
 OCCLUSION_CAPTION = (
@@ -43,6 +46,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--classes", type=input_path, help="accuracies by class (parquet)")
     parser.add_argument("--caption-sample", type=input_path, nargs="?", help="where there is one")
     parser.add_argument("--captioner", type=json_object, default={}, help="as it was asked")
+    parser.add_argument("--benchmarks", type=Path, help="folder: what the jobs of each stage took")
     parser.add_argument("--distribution", help="of the config's, for the main table")
     parser.add_argument("--config", type=json_object, required=True, help="the whole config")
     parser.add_argument("--report", type=output_path, required=True)
@@ -76,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
         "commands": commands(given),
         "given": given,
         "quizzes": args.quizzes,
+        "gpu_stages": os.environ.get("SYNTHGAP_GPU_STAGES", "").split(),
     }
     figures, numbers, specs = (
         {path.stem: path.read_text() for path in paths}
@@ -88,7 +93,19 @@ def main(args: argparse.Namespace) -> None:
     if args.claims:
         write_text(args.claims, claims_csv(found))
     classes = pq.read_table(args.classes).to_pylist() if args.classes else []
-    page = render(table, figures, sheets, context, sample, numbers, found, classes, specs, examples)
+    page = render(
+        table,
+        figures,
+        sheets,
+        context,
+        sample,
+        numbers,
+        found,
+        classes,
+        specs,
+        examples,
+        stages(args.benchmarks) if args.benchmarks else [],
+    )
     write_text(args.report, page)
 
 

@@ -52,6 +52,12 @@ class Written(Section):
     downloads: FolderName | None = Field(
         None, description="folder of models from a hub; `models/hub` in `results` by default"
     )
+    compare_with: FolderName | None = Field(
+        None,
+        # It shapes nothing: neither a result nor what the report tells of its config.
+        exclude=True,
+        description="results folder, or metrics table, of the run that target `compare` looks at",
+    )
     autoencoders: dict[Name, Autoencoder] = {"small": TrainedAutoencoder()}
     text_encoders: dict[Name, TextEncoder] = {"small": UntrainedTextEncoder()}
     trained_models: dict[ModelName, TrainedModel] = {}

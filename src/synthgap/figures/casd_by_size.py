@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.arms import Number
 from synthgap.figures.casd import FRECHET, Model, designs
 from synthgap.figures.casd import numbers as numbers_of
+from synthgap.figures.comparisons import SHAPES, Look, draw_points, series_of
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 COLOURS = {"dm": style.REAL_COLOUR, "sda": "#D55E00", "casd": "#0072B2"}
-MARKERS = ("o", "s", "^", "D", "v", "P")
 Found = Mapping[Model, Mapping[str, Number]]
+ACROSS = 2  # panels in a row
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+@dataclass(frozen=True)
+class Line:
+    """A series of one panel, by the number of images across."""
+
+    name: str
+    arm: str
+    source: str | None
+    synthetic: int
+    """images, where this tells lines apart; 0 where it does not"""
+    points: dict[int, Number]
+
+
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """A panel a design: Fréchet distance against real images, or synthetic ones where these vary.
 
-    A line for each arm and source; DM's is grey. Bars are 95 % intervals.
+    A line for each arm and source; DM's is grey. Where lines differ in how many synthetic images
+    there were, the more the darker, and the fewest are hollow. Bars are 95 % intervals.
 
     Args:
         table: the metrics table.
@@ -35,15 +47,15 @@ def draw(table: Any) -> Figure:
         UserError: no rows of the study.
     """
     found = _chosen(table)
-    sources = list(dict.fromkeys(m.source for of in found.values() for m in of if m.source))
-    figure = style.new_figure(4.6 * len(found) + 0.4, 3.8)
-    for axes, (design, of) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(),
-                                  strict=True):  # fmt: skip
-        _panel(axes, of, sources)
-        axes.set_title(design)
-    handles = {h.get_label(): h for a in figure.axes for h in a.get_legend_handles_labels()[0]}
-    style.legend_below(figure, list(handles.values()))
-    return figure
+    lines = {design: _lines(of) for design, of in found.items()}
+    series = series_of(_looks([line for of in lines.values() for line in of]))
+    return style.finish(
+        [_panel(design, of, lines[design], series) for design, of in found.items()],
+        "Fréchet distance to real images of what diffusion models generate, by the number of "
+        "images that they learnt from, with 95 % intervals; a panel for each design.",
+        series=series,
+        columns=min(ACROSS, len(found)),
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -65,9 +77,14 @@ def _chosen(table: Any) -> dict[str, Found]:
     return {design: of for design, of in found.items() if of}
 
 
-def _panel(axes: Axes, found: Found, sources: list[str]) -> None:
+def _by_synthetic(found: Found) -> bool:
+    """Whether the synthetic images are what varies."""
     images = {model.images for model in found}
-    by_synthetic = len(images) == 1 and len({m.synthetic for m in found if m.source}) > 1
+    return len(images) == 1 and len({m.synthetic for m in found if m.source}) > 1
+
+
+def _lines(found: Found) -> list[Line]:
+    by_synthetic = _by_synthetic(found)
     lines: dict[tuple[str, str | None, int], dict[int, Number]] = {}
     for model, own in found.items():
         # Where one number of synthetic images is left, it needs no line of its own.
@@ -75,36 +92,66 @@ def _panel(axes: Axes, found: Found, sources: list[str]) -> None:
         at = model.synthetic if by_synthetic else model.images
         lines.setdefault((model.arm, model.source, apart), {})[at] = own[FRECHET]
     several = len({apart for _, source, apart in lines if source}) > 1
-    for number, ((arm, source, apart), points) in enumerate(lines.items()):
+    made = []
+    for (arm, source, apart), points in lines.items():
         name = next(m.title for m in found if (m.arm, m.source) == (arm, source))
-        name += f", {apart:,} of them" if several and source else ""
-        colour = COLOURS[arm]
-        marker = MARKERS[sources.index(source) % len(MARKERS)] if source else "*"
-        intervals = [point.interval for point in points.values()]
-        axes.errorbar(
-            list(points),
-            [one.value for one in intervals],
-            yerr=[[one.value - one.low for one in intervals],
-                  [one.high - one.value for one in intervals]],
-            color=colour,
-            marker=marker,
-            markersize=4.5,
-            elinewidth=0.9,
-            lw=1.3,
-            label=name,
-            gid=f"{arm} {source or ''}".strip(),
-            zorder=3,
-            transform=style.dodge(axes, number, len(lines), 3),
-        )  # fmt: skip
-        style.reach(axes, points, intervals)
-        if by_synthetic and arm == "dm":
-            axes.axhline(intervals[0].value, color=colour, lw=1, ls=(0, (5, 2)), gid="DM")
-    places = sorted({at for points in lines.values() for at in points})
-    if not by_synthetic and len(places) > 1:
-        axes.set_xscale("log")
-    axes.set_xticks(places)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.minorticks_off()
-    axes.set_xlabel("Synthetic images" if by_synthetic else "Real images")
-    axes.set_ylabel("Fréchet distance (lower is better)")
-    axes.set_ylim(bottom=0)
+        if several and source:
+            made.append(Line(f"{name}, {apart:,} of them", arm, source, apart, points))
+        else:
+            made.append(Line(name, arm, source, 0, points))
+    return made
+
+
+def _looks(lines: list[Line]) -> list[Look]:
+    sources = list(dict.fromkeys(line.source for line in lines if line.source))
+    amounts = sorted({line.synthetic for line in lines if line.synthetic})
+    looks = {}
+    for line in lines:
+        shape = SHAPES[sources.index(line.source) % len(SHAPES)] if line.source else style.STAR
+        colour, hollow = COLOURS[line.arm], False
+        if line.synthetic and len(amounts) > 1:
+            place = amounts.index(line.synthetic)
+            colour, hollow = style.shade(colour, place / (len(amounts) - 1)), place == 0
+        looks[line.name] = Look(line.name, colour, shape, hollow)
+    return list(looks.values())
+
+
+def _panel(design: str, found: Found, lines: list[Line], series: style.Series) -> style.Panel:
+    by_synthetic = _by_synthetic(found)
+    x_title = "Synthetic images" if by_synthetic else "Real images"
+    rows = [
+        marks.number("y", number.interval, percent=False)
+        | {"x": at, "x_text": f"{at:,}", "series": line.name, "trainings": number.trainings}
+        | {"n": number.rows[0].n, "shift": style.dodge(place, len(lines), min(5, 36 / len(lines)))}
+        for place, line in enumerate(lines)
+        for at, number in sorted(line.points.items())
+    ]
+    places = sorted({row["x"] for row in rows})
+    log = not by_synthetic and len(places) > 1
+    top = max(end for row in rows for end in (row["y"], row.get("y_high", 0)))
+    plane = planes.Plane(
+        planes.Axis(
+            x_title,
+            planes.reach(places, 0.1, log=log),
+            log=log,
+            ticks=tuple(places) if len(places) <= 8 else (),
+        ),
+        planes.Axis("Fréchet distance (lower is better)", (0, 1.06 * top)),
+        width=360,
+        height=280,
+        zoom=planes.ZOOM if not by_synthetic else f"{planes.ZOOM}_synthetic",
+    )
+    told = {"series": "Model", "x_text": x_title, "y_text": "Fréchet distance"}
+    told |= {"trainings": "Trainings", "n": "n"}
+    layers = []
+    for line in lines if by_synthetic else []:
+        if line.arm == "dm":
+            (number,) = line.points.values()
+            value, colour = number.interval, COLOURS["dm"]
+            layers += marks.reference(value, plane, percent=False, colour=colour, name=line.name)
+    layers += [
+        marks.lines(rows, plane, "series", look={"strokeWidth": 1.6}, stroke=series.stroke()),
+        marks.intervals(rows, plane, width=1.2, stroke=series.stroke()),
+        draw_points(rows, plane, series, told),
+    ]
+    return style.Panel(plane, layers, design)

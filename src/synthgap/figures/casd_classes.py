@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import labels, marks, planes, style
 from synthgap.figures.arms import Number
 from synthgap.figures.casd import Model, designs, shares
-from synthgap.figures.casd_by_size import COLOURS, MARKERS
+from synthgap.figures.casd_by_size import COLOURS
+from synthgap.figures.comparisons import SHAPES, Look, draw_dotted, draw_points, series_of
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 Found = Mapping[Model, Mapping[str, Number]]
+WIDTH = 720
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """A panel a design: the share of each class among a model's images, as a classifier sees them.
 
     Paper D's figure 3. Classes that no real image is of are marked by a grey ground: there DM has
@@ -32,42 +34,19 @@ def draw(table: Any) -> Figure:
         UserError: no shares of classes in the table.
     """
     found = _chosen(table)
-    figure = style.new_figure(8.0, 3.0 * len(found) + 0.6)
-    for axes, (design, of) in zip(figure.subplots(len(found), 1, squeeze=False)[:, 0],
-                                  found.items(), strict=True):  # fmt: skip
-        names = list(next(iter(of.values())))
-        real = next(iter(of)).classes
-        for place in range(len(names)):
-            if real is not None and place not in real:
-                axes.axvspan(place - 0.5, place + 0.5, color=style.GRID, lw=0, gid="not real")
-        for number, (model, own) in enumerate(of.items()):
-            intervals = [own[name].interval for name in names]
-            axes.errorbar(
-                range(len(names)),
-                [one.value for one in intervals],
-                yerr=[[one.value - one.low for one in intervals],
-                      [one.high - one.value for one in intervals]],
-                color=COLOURS[model.arm],
-                marker=MARKERS[number % len(MARKERS)],
-                markersize=4.5,
-                elinewidth=0.9,
-                ls="",
-                label=f"{model.title}, {model.images:,} real images",
-                gid=f"{design} {model.title} {model.images}",
-                transform=style.dodge(axes, number, len(of), 7),
-                zorder=3,
-            )  # fmt: skip
-            style.reach(axes, range(len(names)), intervals)
-        if real is not None:
-            axes.axhline(1 / len(real), color=style.MUTED, lw=1, ls=":", gid="even")
-        axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.set_ylabel("Share of generated images")
-        axes.set_title(design)
-        style.percent_axis(axes.yaxis)
-    handles = {h.get_label(): h for a in figure.axes for h in a.get_legend_handles_labels()[0]}
-    style.legend_below(figure, list(handles.values()))
-    return figure
+    titles = dict.fromkeys(_title(model) for of in found.values() for model in of)
+    arms = {_title(model): model.arm for of in found.values() for model in of}
+    looks = [
+        Look(title, COLOURS[arms[title]], SHAPES[place % len(SHAPES)])
+        for place, title in enumerate(titles)
+    ]
+    series = series_of(looks)
+    return style.finish(
+        [_panel(design, of, series) for design, of in found.items()],
+        "The share of each class among the images that models generate, with 95 % intervals; a "
+        "panel for each design, in which classes without real images stand on grey ground.",
+        series=series,
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -90,3 +69,52 @@ def _chosen(table: Any) -> dict[str, Found]:
         raise UserError("metrics table: no shares of classes of the study casd to draw")
     mismatched = {d: of for d, of in found.items() if next(iter(of)).classes is not None}
     return mismatched or found
+
+
+def _title(model: Model) -> str:
+    return f"{model.title}, {model.images:,} real images"
+
+
+def _panel(design: str, found: Found, series: style.Series) -> style.Panel:
+    names = list(next(iter(found.values())))
+    real = next(iter(found)).classes
+    rows = [
+        marks.number("y", own[name].interval)
+        | {"x": name, "series": _title(model), "n": own[name].rows[0].n}
+        | {"trainings": own[name].trainings}
+        for model, own in found.items()
+        for name in names
+    ]
+    ends = [row.get(f"y{end}") for row in rows for end in ("", "_low", "_high")]
+    if real is not None:
+        ends.append(1 / len(real))
+    room = max(labels.text_width(name, 11) for name in names) + 6
+    plane = planes.Plane(
+        planes.Axis(names=tuple(names), grid=False, angle=-30 if room > WIDTH / len(names) else 0),
+        planes.Axis("Share of generated images", planes.reach(ends, 0.04), percent=True),
+        width=WIDTH,
+        height=220,
+    )
+    layers: list[alt.Chart] = []
+    if real is not None:
+        layers += [*_ground([n for i, n in enumerate(names) if i not in real], plane)]
+        even = "even share of the real classes"
+        layers.append(draw_dotted([1 / len(real)], even, plane))
+    present = [_title(model) for model in found]
+    beside = replace(series, names=tuple(n for n in series.names if n in present)).beside("x")
+    told = {"x": "Class", "series": "Model", "y_text": "Share of generated images"}
+    told |= {"trainings": "Trainings", "n": "n"}
+    layers += [
+        marks.intervals(rows, plane, stroke=series.stroke(), xOffset=beside),
+        draw_points(rows, plane, series, told, xOffset=beside),
+    ]
+    return style.Panel(plane, layers, design)
+
+
+def _ground(names: list[str], plane: planes.Plane) -> list[alt.Chart]:
+    """Grey ground under classes that no real image is of."""
+    if not names:
+        return []
+    rows = [{"x": name, "name": "not real"} for name in names]
+    chart = marks.chart_of(rows).mark_rect(fill=style.GRID, opacity=0.7)
+    return [chart.encode(x=plane.across().bandPosition(0), x2=alt.X2("x", bandPosition=1))]

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.data import ACCURACY, REAL
+from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 
 LINEAR = "linear-"
-FILES = {"headers": ("file headers (control)", "x"), "metadata": ("files' lengths", "+")}
+# Strokes alone, which have no inside.
+CROSSES = ("M-1.1,-1.1L1.1,1.1M-1.1,1.1L1.1,-1.1", "M-1.4,0L1.4,0M0,-1.4L0,1.4")
+FILES = {
+    "headers": ("file headers (control)", CROSSES[0]),
+    "metadata": ("files' lengths", CROSSES[1]),
+}
 PEOPLE = "people"
 HUMAN = "human_accuracy"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", style.INK)
+SHAPES = ("circle", "square", *style.SPARE_SHAPES, "triangle-left")
 
 
 def rows_on(rows: Iterable[Row], axis: str, metric: str = ACCURACY) -> list[Row]:
@@ -63,8 +73,15 @@ class Look:
 
     label: str
     colour: str
-    marker: str
+    shape: str
     hollow: bool = False
+
+
+def look_of(number: int, name: str, *, hollow: bool = False) -> Look:
+    """The look of a series by its place: those that share a colour differ in shape."""
+    turn = number // len(COLOURS)
+    colour, shape = COLOURS[number % len(COLOURS)], SHAPES[(number + turn) % len(SHAPES)]
+    return Look(name, colour, shape, hollow)
 
 
 def classifier_looks(rows: Iterable[Row]) -> dict[str, Look]:
@@ -80,22 +97,70 @@ def classifier_looks(rows: Iterable[Row]) -> dict[str, Look]:
         if name in FILES:
             looks[name] = Look(FILES[name][0], style.MUTED, FILES[name][1])
         elif name == PEOPLE:
-            looks[name] = Look("people", style.INK, "*")
+            looks[name] = Look("people", style.INK, style.STAR)
         else:
-            colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
             linear = name.startswith(LINEAR)
             words = f"linear probe of {name.removeprefix(LINEAR)}" if linear else name
-            looks[name] = Look(words, colour, marker, linear)
+            looks[name] = look_of(number, words, hollow=linear)
     return looks
 
 
 def comparison_looks(names: Sequence[str]) -> dict[str, Look]:
-    """Looks of comparisons by name; controls are grey."""
-    looks, number = {}, 0
+    """Looks of comparisons by name; controls are grey and hollow."""
+    looks, number, controls = {}, 0, 0
     for name in names:
         if len(set(name.split("+"))) == 1:
-            looks[name] = Look(label(name), style.MUTED, "o", hollow=True)
+            shape = SHAPES[controls % len(SHAPES)]
+            looks[name] = Look(label(name), style.MUTED, shape, hollow=True)
+            controls += 1
         else:
-            looks[name] = Look(label(name), COLOURS[number % len(COLOURS)], "o")
+            looks[name] = look_of(number, label(name))
             number += 1
     return looks
+
+
+def series_of(looks: Iterable[Look]) -> style.Series:
+    """Looks as what a legend tells apart; the field `series` holds their labels."""
+    found = list(looks)
+    return style.Series(
+        tuple(look.label for look in found),
+        tuple(look.colour for look in found),
+        tuple(look.shape for look in found),
+        tuple(style.PAPER if look.hollow else look.colour for look in found),
+    )
+
+
+def draw_points(
+    rows: Sequence[marks.Datum],
+    plane: planes.Plane,
+    series: style.Series,
+    told: dict[str, str],
+    **channels: Any,
+) -> alt.Chart:
+    """Marks in the looks of their series, full or hollow; `told` is their tooltip."""
+    return marks.points(
+        rows,
+        plane,
+        look={"stroke": None, "strokeWidth": 1.5, "size": 45},
+        fill=series.fill(),
+        stroke=series.stroke(),
+        shape=series.shape(),
+        tooltip=marks.tips(**told),
+        **channels,
+    )
+
+
+def draw_chance(rows: Iterable[Row], plane: planes.Plane) -> alt.Chart:
+    """A dotted line for each height that chance has in rows."""
+    return draw_dotted({float(row.settings["chance"]) for row in rows}, "chance", plane)
+
+
+def draw_dotted(heights: Iterable[float], name: str, plane: planes.Plane) -> alt.Chart:
+    """Dotted lines through the whole panel; `name` is in their tooltips."""
+    values = [marks.number("y", Interval(y, nan, nan)) | {"name": name} for y in sorted(heights)]
+    chart = marks.chart_of(values).mark_rule(
+        stroke=style.MUTED, strokeWidth=1.2, strokeDash=[1.5, 3]
+    )
+    told = marks.tips(name="Reference", y_text="Value")
+    found: alt.Chart = chart.encode(y=plane.up(), tooltip=told)
+    return found

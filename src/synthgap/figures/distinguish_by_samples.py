@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+import altair as alt
 
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.comparisons import (
     Look,
     classifier_looks,
     comparison_looks,
     comparisons,
+    draw_chance,
+    draw_points,
     rows_on,
+    series_of,
 )
-from synthgap.figures.matplotlib_lines import line
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
+ACROSS = 2  # panels in a row
+X_TITLE = "Training images of each distribution"
 
-@style.styled
-def draw(table: Any) -> Figure:
+
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """Accuracy against the training images of each distribution, a line for each comparison.
 
-    A panel for each classifier.
+    A panel for each classifier. The dotted lines are chance.
 
     Args:
         table: the metrics table.
@@ -37,40 +39,55 @@ def draw(table: Any) -> Figure:
     rows = rows_on(table_rows(table), "samples")
     looks = comparison_looks(comparisons(rows))
     classifiers = classifier_looks(rows)
-    across = min(2, len(classifiers))
-    down = -(-len(classifiers) // across)
-    figure = style.new_figure(6.4 if across == 1 else 4.2 * across, 3.4 * down + 0.8)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
-    for axes, (classifier, told) in zip(grid.flat, classifiers.items(), strict=False):
-        _panel(axes, [row for row in rows if row.architecture == classifier], looks)
-        if len(classifiers) > 1:
-            axes.set_title(told.label)
     sizes = sorted({_each(row) for row in rows})
-    grid[0, 0].set_xticks(sizes)
-    for axes in list(grid.flat)[len(classifiers) :]:
-        axes.set_visible(False)
-    for axes in list(grid.flat)[max(0, len(classifiers) - across) : len(classifiers)]:
-        axes.set_xlabel("Training images of each distribution")
-        axes.tick_params(labelbottom=True)
-    for first in grid[:, 0]:
-        first.set_ylabel("Accuracy of telling the source (dotted: chance)")
-    keys = [style.marker_key(x.label, x.marker, x.colour, hollow=x.hollow) for x in looks.values()]
-    style.legend_below(figure, keys)
-    return figure
+    ends = [end for row in rows for end in marks.interval(row)]
+    plane = planes.Plane(
+        planes.Axis(
+            X_TITLE,
+            planes.reach(sizes, 0.08, log=True),
+            log=True,
+            ticks=tuple(sizes) if len(sizes) <= 8 else (),
+        ),
+        planes.Axis(
+            "Accuracy of telling the source (dotted: chance)",
+            planes.reach([*ends, *(float(row.settings["chance"]) for row in rows)], 0.04),
+            percent=True,
+        ),
+        width=480 if len(classifiers) == 1 else 340,
+        height=280,
+    )
+    panels = []
+    for classifier, told in classifiers.items():
+        own = [row for row in rows if row.architecture == classifier]
+        title = told.label if len(classifiers) > 1 else ""
+        panels.append(style.Panel(plane, _layers(own, looks, plane), title))
+    return style.finish(
+        panels,
+        "Accuracy of telling which source images are of, by the number of training images, a line "
+        "for each comparison, with 95 % intervals, and what chance comes to.",
+        series=series_of(looks.values()),
+        columns=min(ACROSS, len(panels)),
+    )
 
 
-def _panel(axes: Axes, rows: list[Row], looks: Mapping[str, Look]) -> None:
-    axes.set_xscale("log")
-    for name in comparisons(rows):
-        found = {_each(row): row for row in rows if row.settings["comparison"] == name}
-        look = looks[name]
-        at = {float(size): found[size] for size in sorted(found)}
-        line(axes, at, look.colour, name, mfc="white" if look.hollow else look.colour)
-    for chance in {row.settings["chance"] for row in rows}:
-        axes.axhline(chance, color=style.MUTED, lw=1, ls=":", gid="chance")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.minorticks_off()
-    style.percent_axis(axes.yaxis)
+def _layers(rows: list[Row], looks: Mapping[str, Look], plane: planes.Plane) -> list[alt.Chart]:
+    series, order = series_of(looks.values()), list(looks)
+    found = sorted(rows, key=lambda row: (order.index(row.settings["comparison"]), _each(row)))
+    values = [
+        marks.number("y", row)
+        | {"x": _each(row), "x_text": f"{_each(row):,}", "n": row.n}
+        | {"series": looks[row.settings["comparison"]].label}
+        | {"shift": style.dodge(order.index(row.settings["comparison"]), len(order), 3)}
+        for row in found
+    ]
+    told = {"series": "Comparison", "x_text": X_TITLE, "y_text": "Accuracy", "n": "n"}
+    thin = {"strokeWidth": 1.6}
+    return [
+        draw_chance(rows, plane),
+        marks.lines(values, plane, "series", look=thin, stroke=series.stroke()),
+        marks.intervals(values, plane, width=1.2, stroke=series.stroke()),
+        draw_points(values, plane, series, told),
+    ]
 
 
 def numbers(table: Any) -> list[Row]:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
 
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import labels, marks, planes, style
 from synthgap.figures.comparisons import (
     Look,
     classifier_looks,
     comparison_looks,
     comparisons,
+    draw_chance,
+    draw_points,
     rows_on,
+    series_of,
 )
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 Options = Mapping[str, Any]
+Kind = tuple[str, str, Callable[[Options], float], Callable[[Options], str]]
 # Kind of view -> title, x axis, place on it, its label. In the order of drawing.
-PANELS: dict[str, tuple[str, str, Callable[[Options], float], Callable[[Options], str]]] = {
+PANELS: dict[str, Kind] = {
     "center_crop": (
         "Centre crops", "side in pixels",
         lambda o: o["size"], lambda o: f"{o['size']}",
@@ -52,11 +56,12 @@ PANELS: dict[str, tuple[str, str, Callable[[Options], float], Callable[[Options]
     ),
 }  # fmt: skip
 OTHER = "other"
-WIDTH, HEIGHT = 3.4, 3.1
+_OTHER: Kind = ("Other views", "", lambda _: 0.0, str)
+ACROSS = 3  # panels in a row
+WIDTH, HEIGHT = 240, 220
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """Accuracy by view, a panel for each kind of view and classifier, a line for each comparison.
 
     The dashed lines are what the same classifier reaches on whole images, the dotted one is chance.
@@ -68,38 +73,27 @@ def draw(table: Any) -> Figure:
         UserError: no rows of the study `distinguish` on the axis `views`.
     """
     rows = rows_on(table_rows(table), "views")
-    names = comparisons(rows)
-    looks = comparison_looks(names)
+    looks = comparison_looks(comparisons(rows))
     classifiers = classifier_looks(rows)
-    panels = {
-        (classifier, kind): found
-        for classifier in classifiers
-        for kind, found in _panels([r for r in rows if r.architecture == classifier]).items()
-    }
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = style.new_figure(WIDTH * across + 0.6, HEIGHT * down + 0.7)
-    grid = figure.subplots(down, across, squeeze=False, sharey=True)
-    for axes, ((classifier, kind), found) in zip(grid.flat, panels.items(), strict=False):
-        _panel(axes, kind, found, names, looks)
-        if len(classifiers) > 1:
-            axes.set_title(f"{axes.get_title(loc='left')}, {classifier}")
-        for row in rows:
-            if row.architecture != classifier or row.settings.get("view_options"):
-                continue
-            name = row.settings["comparison"]
-            axes.axhline(row.value, color=looks[name].colour, lw=1, ls=(0, (5, 2)), alpha=0.7,
-                         gid=f"whole {name}")  # fmt: skip
-        for chance in {row.settings["chance"] for row in found}:
-            axes.axhline(chance, color=style.MUTED, lw=1, ls=":", gid="chance")
-        style.percent_axis(axes.yaxis)
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    for line in grid:
-        line[0].set_ylabel("Accuracy of telling the source")
-    keys = [style.marker_key(x.label, x.marker, x.colour, hollow=x.hollow) for x in looks.values()]
-    style.legend_below(figure, keys)
-    return figure
+    ends = [end for row in rows for end in marks.interval(row)]
+    domain = planes.reach([*ends, *(float(row.settings["chance"]) for row in rows)], 0.04)
+    panels: list[style.Panel] = []
+    for classifier, look in classifiers.items():
+        own = [row for row in rows if row.architecture == classifier]
+        whole = [row for row in own if not row.settings.get("view_options")]
+        for kind, found in _panels(own).items():
+            first = len(panels) % ACROSS == 0
+            panel = _panel(kind, found, whole, looks, domain, titled=first)
+            if len(classifiers) > 1:
+                panel = replace(panel, title=(PANELS.get(kind, _OTHER)[0], look.label))
+            panels.append(panel)
+    return style.finish(
+        panels,
+        "Accuracy of telling which source images are of when only a part of them is seen, a panel "
+        "for each kind of part, with 95 % intervals; dashed lines are whole images.",
+        series=series_of(looks.values()),
+        columns=min(ACROSS, len(panels)),
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -117,44 +111,67 @@ def _panels(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def _panel(
-    axes: Axes, kind: str, found: list[Row], names: list[str], looks: Mapping[str, Look]
-) -> None:
-    title, x_title, place, tick = PANELS.get(kind, ("Other views", "", lambda _: 0.0, str))
+    kind: str,
+    found: list[Row],
+    whole: list[Row],
+    looks: Mapping[str, Look],
+    domain: tuple[float, float],
+    *,
+    titled: bool,
+) -> style.Panel:
+    title, x_title, place, tick = PANELS.get(kind, _OTHER)
     views: dict[str, Options] = {str(r.view): r.settings["view_options"] for r in found}
     ordered = sorted(views, key=lambda view: (place(views[view]), view))
-    for number, name in enumerate(names):
-        at = {r.view: r for r in found if r.settings["comparison"] == name}
-        chosen = [(x, at[view]) for x, view in enumerate(ordered) if view in at]
-        if not chosen:
-            continue
-        errors = [style.error(row) for _, row in chosen]
-        look = looks[name]
-        axes.errorbar(
-            [x for x, _ in chosen],
-            [row.value for _, row in chosen],
-            yerr=[[e[0][0] for e in errors], [e[1][0] for e in errors]],
-            color=look.colour,
-            marker=look.marker,
-            mfc="white" if look.hollow else look.colour,
-            markersize=5,
-            ls="" if kind == OTHER else "-",
-            lw=1.2,
-            elinewidth=1,
-            transform=style.dodge(axes, number, len(names)),
-            gid=name,
-            zorder=3,
+    ticks = ordered if kind == OTHER else [tick(views[view]) for view in ordered]
+    names = dict(zip(ordered, ticks if len({*ticks}) == len(ticks) else ordered, strict=True))
+    series = series_of(looks.values())
+    room = max(labels.text_width(name, 11) for name in names.values()) + 6
+    plane = planes.Plane(
+        planes.Axis(
+            x_title, names=tuple(names.values()), angle=-30 if room > WIDTH / len(names) else 0
+        ),
+        planes.Axis("Accuracy of telling the source" if titled else "", domain, percent=True),
+        width=WIDTH,
+        height=HEIGHT,
+    )
+    apart = min(5, 0.7 * WIDTH / len(names) / len(looks))
+    values = [
+        marks.number("y", row)
+        | {"x": names[str(row.view)], "view": row.view, "place": ordered.index(str(row.view))}
+        | {"series": looks[name].label, "n": row.n}
+        | {"shift": style.dodge(number, len(looks), apart)}
+        for number, name in enumerate(looks)
+        for row in sorted(found, key=lambda row: ordered.index(str(row.view)))
+        if row.settings["comparison"] == name
+    ]
+    order = alt.Order("place", type="quantitative")
+    thin = {"strokeWidth": 1.4}
+    told = {"series": "Comparison", "view": "View", "y_text": "Accuracy", "n": "n"}
+    layers = [draw_chance(found, plane)]
+    if kind != OTHER:
+        layers.append(
+            marks.lines(values, plane, "series", look=thin, stroke=series.stroke(), order=order)
         )
-        # By themselves, axes look at what is drawn without a shift alone.
-        axes.update_datalim(
-            [
-                (x, y)
-                for x, row in chosen
-                for y in (row.value, row.ci_low, row.ci_high)
-                if y is not None
-            ]
-        )
-    labels = ordered if kind == OTHER else [tick(views[view]) for view in ordered]
-    axes.set_xticks(range(len(ordered)), labels)
-    axes.set_xlim(-0.5, len(ordered) - 0.5)
-    axes.set_xlabel(x_title)
-    axes.set_title(title)
+    layers.append(marks.intervals(values, plane, width=1.2, stroke=series.stroke()))
+    if whole:
+        # The legend looks like what comes first.
+        layers.append(_whole(whole, looks, plane, series))
+    layers.append(draw_points(values, plane, series, told))
+    return style.Panel(plane, layers, title)
+
+
+def _whole(
+    rows: list[Row], looks: Mapping[str, Look], plane: planes.Plane, series: style.Series
+) -> alt.Chart:
+    """A dashed line for each comparison, at what whole images come to."""
+    values = [
+        marks.number("y", row)
+        | {"series": looks[row.settings["comparison"]].label, "name": "whole images"}
+        for row in rows
+    ]
+    chart = marks.chart_of(values).mark_rule(strokeWidth=1, strokeDash=style.DASHES)
+    told = marks.tips(series="Comparison", name="View", y_text="Accuracy")
+    found: alt.Chart = chart.encode(
+        y=plane.up(), stroke=series.stroke(), opacity=style.faded(), tooltip=told
+    )
+    return found

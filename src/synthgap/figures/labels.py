@@ -142,7 +142,8 @@ def label_ends(
 
     Args:
         rows: with `x` and `y` (where a line ends), `label` and `colour`.
-        carry: fields that labels need of their rows, to fade with them.
+        carry: fields that labels need of their rows, to fade with them; those of rows without any
+            do not fade.
     """
     if not rows:
         return []
@@ -156,7 +157,8 @@ def label_ends(
         for row, dy in zip(rows, moved, strict=True)
     ]
     named = chart_of(found)
-    opacity = _opacity(plane)
+    staying = not all(any(name in row for name in carry) for row in rows)
+    opacity = _opacity(plane, carry if staying else ())
     dy = alt.ExprRef("datum.dy")
     leader = named.mark_rule(strokeWidth=0.8, clip=False, x2Offset=14, y2Offset=dy).encode(
         x=plane.across(),
@@ -193,9 +195,15 @@ def apart(wanted: NDArray[np.float64], step: float, low: float, high: float) -> 
     return found
 
 
-def _opacity(plane: Plane) -> alt.OpacityValue:
-    """Names of what is zoomed away are not seen; those of what is not chosen fade."""
+def _opacity(plane: Plane, fields: Sequence[str] = ()) -> alt.OpacityValue:
+    """Names of what is zoomed away are not seen; those of what is not chosen fade.
+
+    Not so those without any of these fields.
+    """
     conditions: list[dict[str, Any]] = [{"param": SHOWN, "value": 1}]
+    if fields:
+        test = " && ".join(f"!isValid(datum.{field})" for field in fields)
+        conditions.append({"test": test, "value": 1})
     if plane.inside:
         conditions.insert(0, {"test": f"!({plane.inside})", "value": 0})
     return alt.OpacityValue(FADED, condition=conditions)

@@ -34,13 +34,18 @@ def line_rows(
         points: by source, rows by their place on the x axis, from left to right.
         kinds: of prompts, in drawing order.
     """
-    low, high = min(s.x for s in sources), max(s.x for s in sources)
     found = []
     for source in chosen:
-        share = (source.x - low) / (high - low) if high > low else 0.5
-        colour = style.shade(style.prompt_colour(source.prompts, kinds), share)
+        colour = line_colour(source, sources, kinds)
         found += line_data(points[source.name], source.name, source.generator, colour)
     return found
+
+
+def line_colour(source: Source, sources: Sequence[Source], kinds: Sequence[str]) -> str:
+    """The shade of a source's line among those of all the figure's sources."""
+    low, high = min(s.x for s in sources), max(s.x for s in sources)
+    share = (source.x - low) / (high - low) if high > low else 0.5
+    return style.shade(style.prompt_colour(source.prompts, kinds), share)
 
 
 def line_data(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import data, labels, marks, planes, style
 from synthgap.figures.data import Source
-from synthgap.figures.matplotlib_lines import End, draw_lines
+from synthgap.figures.lines import draw_lines, line_ends, line_rows, line_series
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
@@ -19,10 +17,12 @@ from synthgap.metrics.table import rows as table_rows
 MODES = {"replace": "replacing real images", "augment": "added to all real images"}
 ALONE = 0.0  # generated images for each real one, where there are real images alone
 Points = dict[str, dict[float, Row]]
+_REAL = "real images alone"
+_ACROSS = "Generated images for each real one that there is"
+_UP = "Top-1 accuracy on real images"
 
 
-@style.styled
-def draw(table: Any, study: str = "mixing") -> Figure:
+def draw(table: Any, study: str = "mixing") -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images against how much of the training images is generated.
 
     A column for each way of mixing, a row for each classifier and kind of prompt, a line a source.
@@ -36,41 +36,38 @@ def draw(table: Any, study: str = "mixing") -> Figure:
     Raises:
         UserError: no rows of the study, or two for the same number.
     """
-    sources, by_mode = _chosen(table_rows(table), study)
+    sources, by_mode = selected(table_rows(table), study)
     kinds = data.prompt_kinds(sources)
     classifiers = list(dict.fromkeys(name for found in by_mode.values() for name in found))
-    down_all = [(classifier, kind) for classifier in classifiers for kind in kinds]
-    size = (4.9 * len(by_mode) + 0.4, (3.2 if len(sources) <= 8 else 4.2) * len(down_all) + 0.6)
-    figure = style.new_figure(*size)
-    # What is added changes far less than what replaces: each way has a scale of its own.
-    grid = figure.subplots(len(down_all), len(by_mode), squeeze=False, sharey="col", sharex="col")
-    ends: list[tuple[Axes, list[End]]] = []
-    for across, (mode, found) in enumerate(by_mode.items()):
-        for down, (classifier, kind) in enumerate(down_all):
-            axes, points = grid[down, across], found.get(classifier, {})
-            title = MODES[mode] + (f", {classifier}" if len(classifiers) > 1 else "")
-            chosen = [s for s in sources if s.prompts == kind and s.name in points]
-            if chosen:
-                ends.append((axes, draw_lines(axes, chosen, points, kinds)))
-            real = [at[ALONE] for at in points.values() if ALONE in at]
-            if real:
-                _real_alone(axes, real[0])
-            prompts = data.prompt_title(kind)
-            axes.set_title(f"{prompts[:1].upper()}{prompts[1:]}, {title}")
-            style.percent_axis(axes.yaxis)
-        grid[-1, across].set_xlabel("Generated images for each real one that there is")
-    for row in grid:
-        row[0].set_ylabel("Top-1 accuracy on real images")
-    handles = {h.get_label(): h for axes in grid.flat for h in axes.get_legend_handles_labels()[0]}
-    style.legend_below(figure, list(handles.values()))
-    for axes, names in ends:
-        style.label_ends(axes, names)
-    return figure
+    planes_of = {mode: _plane(found, place) for place, (mode, found) in enumerate(by_mode.items())}
+    panels = []
+    for classifier in classifiers:
+        for kind in kinds:
+            for mode, found in by_mode.items():
+                points = found.get(classifier, {})
+                chosen = [s for s in sources if s.prompts == kind and s.name in points]
+                rows = line_rows(chosen, sources, points, kinds)
+                real = [at[ALONE] for at in points.values() if ALONE in at][:1]
+                prompts = data.prompt_title(kind)
+                title = f"{prompts[:1].upper()}{prompts[1:]}, {MODES[mode]}"
+                if len(classifiers) > 1:
+                    title += f", {classifier}"
+                panels.append(
+                    style.Panel(planes_of[mode], _layers(rows, real, planes_of[mode]), title)
+                )
+    return style.finish(
+        panels,
+        "Accuracy on real images of classifiers trained on real and generated ones together, by "
+        "how many are generated, a line for each source, with 95 % intervals; the dashed line is "
+        "real images alone.",
+        series=line_series(sources),
+        columns=len(by_mode),
+    )
 
 
 def numbers(table: Any, study: str = "mixing") -> list[Row]:
     """The rows that `draw` shows."""
-    sources, by_mode = _chosen(table_rows(table), study)
+    sources, by_mode = selected(table_rows(table), study)
     return [
         row
         for found in by_mode.values()
@@ -80,7 +77,7 @@ def numbers(table: Any, study: str = "mixing") -> list[Row]:
     ]
 
 
-def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[str, Points]]]:
+def selected(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[str, Points]]]:
     """The sources, and by way of mixing and classifier their rows."""
     by_mode: dict[str, dict[str, Points]] = {}
     for mode in MODES:
@@ -97,8 +94,37 @@ def _chosen(rows: list[Row], study: str) -> tuple[list[Source], dict[str, dict[s
     return sources, by_mode
 
 
-def _real_alone(axes: Axes, real: Row) -> None:
-    colour = style.REAL_COLOUR
-    axes.axhline(real.value, color=colour, ls=(0, (5, 2)), gid="real", label="real images alone")
-    if real.ci_low is not None and real.ci_high is not None:
-        axes.axhspan(real.ci_low, real.ci_high, color=colour, alpha=0.12, lw=0)
+def _plane(found: dict[str, Points], place: int) -> planes.Plane:
+    """Where all panels of a way of mixing stand.
+
+    What is added changes far less than what replaces: each way has a scale of its own.
+    """
+    lines = [at for points in found.values() for at in points.values()]
+    return planes.Plane(
+        planes.Axis(_ACROSS, planes.reach((at for line in lines for at in line), 0.06)),
+        planes.Axis(
+            _UP,
+            planes.reach(
+                (end for line in lines for row in line.values() for end in marks.interval(row)),
+                0.06,
+            ),
+            percent=True,
+        ),
+        width=310,
+        height=230 if len(lines) <= 8 else 300,
+        zoom=f"{planes.ZOOM}_{place}" if place else planes.ZOOM,
+    )
+
+
+def _layers(rows: list[marks.Datum], real: list[Row], plane: planes.Plane) -> list[alt.Chart]:
+    """The lines of a panel and what real images alone reach, with their names."""
+    named = line_ends(rows)
+    layers: list[alt.Chart] = []
+    for row in real:
+        layers += marks.reference(row, plane, name=_REAL)
+        right = max((end["x"] for end in named), default=plane.x.domain[1])
+        of_real = {"x": right, "y": row.value, "label": _REAL, "colour": style.REAL_COLOUR}
+        named.append(of_real)
+    layers += labels.label_ends(named, plane)
+    # A panel without lines keeps its place and its axes.
+    return [*layers, *(draw_lines(rows, plane, _ACROSS, _UP) or [marks.points([], plane)])]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from synthgap.data.occlusion_maps import OcclusionMaps
 from synthgap.errors import UserError
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import picture_style as style
+from synthgap.figures.style import GRID
 
 # Okabe and Ito's blue and vermilion.
 AGAINST, IN_FAVOUR = "#0072B2", "#D55E00"
@@ -98,7 +99,7 @@ def _bare(axes: Axes) -> Axes:
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(True)
-        spine.set_color(style.GRID)
+        spine.set_color(GRID)
     return axes
 
 

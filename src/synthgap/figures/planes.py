@@ -35,6 +35,9 @@ class Axis:
     """False: names that a neighbouring panel has already; the page writes them in panels that it
     lays under each other"""
     grid: bool = True
+    angle: int = 0
+    """that names below a panel are turned by, in degrees: those too long for a line go up, at -30
+    or so"""
 
     def share(self, value: float | str) -> float:
         """Where a value lies on the axis, from 0 to 1."""
@@ -48,7 +51,7 @@ class Axis:
     def scale(self) -> alt.Scale:
         """As Vega-Lite has it: nothing is rounded, and zero does not come in by itself."""
         if self.names:
-            return alt.Scale(domain=list(self.names), type="point", padding=0.5)
+            return alt.Scale(domain=list(self.names), type="band", padding=0)
         kind: Any = {"type": "log"} if self.log else {"zero": False}
         return alt.Scale(domain=list(self.domain), nice=False, **kind)
 
@@ -58,7 +61,10 @@ class Axis:
         if not self.labels:
             told["labels"] = False
         if self.names:
-            return alt.Axis(**told, ticks=False, domain=False, labelPadding=8)
+            angle: dict[str, Any] = {"labelAlign": "right"} if self.angle else {}
+            return alt.Axis(
+                **told, ticks=False, domain=False, labelPadding=8, labelAngle=self.angle, **angle
+            )
         if self.ticks:
             told["values"] = list(self.ticks)
         else:
@@ -68,7 +74,7 @@ class Axis:
         elif self.whole:
             told |= {"format": "d", "tickMinStep": 1}
         elif self.ticks:
-            told["format"] = ",~r" if self.log else ".10~g"
+            told["format"] = ",~r" if self.log else ",.10~g"
         return alt.Axis(**told)
 
 

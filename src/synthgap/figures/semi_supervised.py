@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.figures import mixing
 from synthgap.metrics.table import Row
@@ -12,7 +12,7 @@ from synthgap.metrics.table import Row
 STUDY = "semi_supervised"
 
 
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """As `figures.mixing` draws it, of the study `semi_supervised`."""
     return mixing.draw(table, STUDY)
 

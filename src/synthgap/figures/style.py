@@ -110,6 +110,12 @@ class Series:
         told = self._told(self.shapes)
         return alt.Shape(self.field, **told | ({"legend": alt.Legend(**legend)} if legend else {}))
 
+    def beside(self, along: str) -> alt.XOffset | alt.YOffset:
+        """The offset that spreads series over each name's room on a discrete axis, "x" or "y"."""
+        scale = alt.Scale(domain=list(self.names), type="point", padding=1)
+        channel = alt.XOffset if along == "x" else alt.YOffset
+        return channel(self.field, type="nominal", scale=scale)
+
     def _told(self, looks: Sequence[str]) -> dict[str, Any]:
         scale = alt.Scale(domain=list(self.names), range=list(looks))
         # A second legend of the same field would not be one with the first unless all agree.
@@ -123,7 +129,8 @@ class Panel:
 
     plane: Plane
     layers: Sequence[alt.Chart]
-    title: str = ""
+    title: str | Sequence[str] = ""
+    """or the title's lines"""
 
 
 def finish(
@@ -159,12 +166,19 @@ def finish(
             choosing.append(name)
         title = {"title": panel.title} if panel.title else {}
         made.append(alt.layer(*layers).properties(width=plane.width, height=plane.height, **title))
+    config = CONFIG
+    if series and series.legend:
+        width = sum(panel.plane.width for panel in panels[:columns])
+        config = CONFIG | {"legend": CONFIG["legend"] | _legend_columns(series.names, width)}
     parameters = [_parameter(_zoom(name), views) for name, views in zoomed.items()]
     usermeta: dict[str, Any] = {}
     if series:
         parameters.append(_parameter(_shown(series), choosing))
         usermeta["series"] = {"field": series.field, "values": list(series.names)}
     chart: Any = made[0] if len(made) == 1 else alt.concat(*made, columns=columns)
+    if len(made) > 1:
+        # Panels have rooms of their own for names; by default all would have the first one's.
+        chart = chart.resolve_scale(xOffset="independent", yOffset="independent")
     extra: dict[str, Any] = {"usermeta": usermeta} if usermeta else {}
     if parameters:
         extra["params"] = parameters
@@ -172,7 +186,7 @@ def finish(
         description=description,
         background=PAPER,
         padding=10,
-        config=CONFIG,
+        config=config,
         datasets=datasets,
         **extra,
     )
@@ -238,6 +252,16 @@ def shade(colour: str, share: float) -> str:
 def dodge(index: int, count: int, pixels: float = 7) -> float:
     """How far a series is moved sideways on paper, so that intervals do not hide each other."""
     return (index - (count - 1) / 2) * pixels
+
+
+def _legend_columns(names: Sequence[str], width: float) -> dict[str, int]:
+    """So many columns that a legend is not much wider than its panels; none where a row will do."""
+    # A letter, a symbol and the room between columns, in pixels.
+    widths = [6 * len(name) + 40 for name in names]
+    for columns in range(len(names), 0, -1):
+        if sum(max(widths[i::columns]) for i in range(columns)) <= width:
+            break
+    return {"columns": columns} if columns < len(names) else {}
 
 
 def _legend_of(series: Series, layers: Sequence[alt.Chart]) -> int:

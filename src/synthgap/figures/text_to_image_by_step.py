@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import marks, planes, style
 from synthgap.figures.arms import Arm, Column, columns
-from synthgap.figures.comparisons import COLOURS, MARKERS
-from synthgap.figures.matplotlib_lines import line
+from synthgap.figures.comparisons import Look, draw_points, look_of, series_of
+from synthgap.figures.metric_titles import digits_for
+from synthgap.metrics.intervals import Interval
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 ACROSS = 3  # panels in a row
 
 
-@style.styled
-def draw(table: Any) -> Figure:
+def draw(table: Any) -> alt.LayerChart | alt.ConcatChart:
     """A panel a metric, a line an arm: the number after so many steps of its first training.
 
     Intervals are of the images. The dashed line is what real images reach.
@@ -33,30 +32,20 @@ def draw(table: Any) -> Figure:
     """
     found = _found(table)
     arms = sorted({arm for c in found for arm in c.by_step}, key=lambda a: (a.order, a.prompts))
-    down, across = math.ceil(len(found) / ACROSS), min(ACROSS, len(found))
-    figure = style.new_figure(3.1 * across + 0.4, 2.6 * down + 0.8)
-    grid = figure.subplots(down, across, squeeze=False, sharex=True)
-    looks = {arm: (COLOURS[i % 7], MARKERS[i % 7]) for i, arm in enumerate(arms)}
-    for place, axes in enumerate(grid.flat):
-        if place >= len(found):
-            axes.set_visible(False)
-            continue
-        column = found[place]
-        for arm, steps in column.by_step.items():
-            at = {float(step): number.rows[0] for step, number in steps.items()}
-            colour, marker = looks[arm]
-            line(axes, at, colour, arm.label, marker=marker)
-        if column.real:
-            axes.axhline(column.real.value, color=style.REAL_COLOUR, lw=1, ls=(0, (5, 2)))
-        axes.set_title(f"{column.title.text}{' ↑' if column.better > 0 else ' ↓'}", pad=4)
-        if column.title.percent:
-            style.percent_axis(axes.yaxis)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    for axes in grid[-1]:
-        axes.set_xlabel("Training steps")
-    style.legend_below(figure, [_key(arm, *look) for arm, look in looks.items()])
-    return figure
+    looks = {arm: look_of(number, arm.label) for number, arm in enumerate(arms)}
+    steps = [step for column in found for of in column.by_step.values() for step in of]
+    axis = planes.Axis("Training steps", planes.reach(steps, 0.06), count=4)
+    panels = [
+        _panel(column, looks, axis, planes.ZOOM + (f"_{place}" if place else ""))
+        for place, column in enumerate(found)
+    ]
+    return style.finish(
+        panels,
+        "A panel for each metric: what models come to after so many steps of their training, a "
+        "line for each, with 95 % intervals.",
+        series=series_of(looks.values()),
+        columns=min(ACROSS, len(panels)),
+    )
 
 
 def numbers(table: Any) -> list[Row]:
@@ -79,5 +68,38 @@ def _found(table: Any) -> list[Column]:
     return found
 
 
-def _key(arm: Arm, colour: str, marker: str) -> Any:
-    return style.marker_key(arm.label, marker, colour)
+def _panel(column: Column, looks: Mapping[Arm, Look], axis: planes.Axis, zoom: str) -> style.Panel:
+    series = series_of(looks.values())
+    points = {
+        (arm, step): number.rows[0]
+        for arm in looks
+        for step, number in column.by_step.get(arm, {}).items()
+    }
+    percent = column.title.percent
+    digits = digits_for(max(abs(row.value) for row in points.values()))
+    values = [
+        marks.number("y", row, percent=percent, digits=digits)
+        | {"x": step, "x_text": f"{step:,}", "series": looks[arm].label, "n": row.n}
+        for (arm, step), row in points.items()
+    ]
+    ends = [end for row in points.values() for end in marks.interval(row)]
+    if column.real:
+        ends.append(column.real.value)
+    plane = planes.Plane(
+        axis, planes.Axis("", planes.reach(ends), percent=percent), width=230, height=190, zoom=zoom
+    )
+    layers: list[alt.Chart] = []
+    if column.real:
+        value = Interval(column.real.value, float("nan"), float("nan"))
+        layers += marks.reference(
+            value, plane, percent=percent, digits=digits, name="other real images"
+        )
+    told = {"series": "Model", "x_text": "Training steps", "y_text": column.title.text, "n": "n"}
+    thin = {"strokeWidth": 1.4}
+    layers += [
+        marks.lines(values, plane, "series", look=thin, stroke=series.stroke()),
+        marks.intervals(values, plane, width=1.1, stroke=series.stroke()),
+        draw_points(values, plane, series, told),
+    ]
+    title = f"{column.title.text}{' ↑' if column.better > 0 else ' ↓'}"
+    return style.Panel(plane, layers, title)

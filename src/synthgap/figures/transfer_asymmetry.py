@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.figure import Figure
+import altair as alt
 
-from synthgap.figures import data
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.data import BySource, Source
+from synthgap.figures.scatter import draw_scatter, ends, scatter_rows
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
-@style.styled
-def draw(table: Any, *, architecture: str | None = None) -> Figure:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Each source as a test set for the real classifier (x) and as a training set (y).
 
     Below the diagonal, a source is easy to recognise yet teaches little about real images. A thin
@@ -28,54 +27,27 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         UserError: an accuracy of a source is missing or ambiguous.
     """
     sources, forth, back = _chosen(table_rows(table), architecture)
-    names = [s.name for s in sources]
-    kinds = data.prompt_kinds(sources)
-
-    figure = style.new_figure(6.0, 6.2) if len(sources) <= 12 else style.new_figure(7.6, 7.8)
-    axes = figure.add_subplot()
-    for pair in data.pairs(sources):
-        x = [forth[s.name].value for s in pair]
-        style.pair_line(axes, x, [back[s.name].value for s in pair])
-    for source in sources:
-        across, up = forth[source.name], back[source.name]
-        axes.errorbar(
-            [across.value],
-            [up.value],
-            xerr=style.error(across),
-            yerr=style.error(up),
-            color=style.prompt_colour(source.prompts, kinds),
-            elinewidth=1.0,
-            marker=style.prompt_marker(source.prompts, kinds),
-            markeredgecolor="white",
-            gid=source.name,
-            zorder=3,
-        )
-    axes.margins(0.12)
-    style.diagonal(axes)
-    style.percent_axis(axes.xaxis)
-    style.percent_axis(axes.yaxis)
-    axes.set_xlabel("Real→Synth top-1 accuracy")
-    axes.set_ylabel("Synth→Real top-1 accuracy")
-    axes.set_title("Easy to recognise, hard to learn from?")
-    keys = [
-        style.marker_key(
-            data.prompt_title(kind),
-            style.prompt_marker(kind, kinds),
-            style.prompt_colour(kind, kinds),
-        )
-        for kind in kinds
-    ]
-    style.legend_below(figure, keys)
-    style.label_points(
-        axes,
-        [
-            (forth[s.name].value, back[s.name].value, s.generator)
-            for s in sources
-            if s.prompts == kinds[0]
-        ],
-        [bar for n in names for bar in style.bars(forth[n], back[n])],
+    series = style.prompt_series(data.prompt_kinds(sources))
+    rows = scatter_rows(sources, forth, back)
+    across, up = "Real→Synth top-1 accuracy", "Synth→Real top-1 accuracy"
+    both = planes.reach(ends(rows, "x", "y"), 0.06)
+    side = 400 if len(sources) <= 12 else 520
+    plane = planes.Plane(
+        planes.Axis(across, both, percent=True),
+        planes.Axis(up, both, percent=True),
+        width=side,
+        height=side,
     )
-    return figure
+    layers = [
+        marks.diagonal(plane),
+        *draw_scatter(rows, plane, series, x_title=across, y_title=up),
+    ]
+    return style.finish(
+        [style.Panel(plane, layers)],
+        "Accuracy on each source's images of a classifier trained on real ones (across), and on "
+        "real images of a classifier trained on the source's (up), with 95 % intervals.",
+        series=series,
+    )
 
 
 def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:

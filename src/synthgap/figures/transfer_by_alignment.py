@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import data, planes, style
 from synthgap.figures.data import BySource, Source
+from synthgap.figures.scatter import draw_scatter, ends, scatter_rows
 from synthgap.figures.scores import Score, scores
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
 
-@style.styled
-def draw(table: Any, *, architecture: str | None = None) -> Figure:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images (y) against each score that was measured (x), a panel a score.
 
     Colour and shape tell the prompts. Which images a score is of stands at its axis, see
@@ -31,59 +29,35 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
         UserError: no score in the table, or a source with a score without accuracy.
     """
     sources, found, accuracy = _chosen(table_rows(table), architecture)
-    kinds = data.prompt_kinds(sources)
-    columns = 2 if len(found) == 4 else min(3, len(found))
-    lines = math.ceil(len(found) / columns)
-    figure = style.new_figure(max(5.6, 4.4 * columns), 4.1 * lines + 0.4)
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
-    for axes in grid[len(found) :]:
-        axes.remove()
-    for axes, score in zip(grid, found, strict=False):
-        drawn = [s for s in sources if s.name in score.rows]
-        for pair in data.pairs(drawn):
-            x = [score.rows[s.name].value for s in pair]
-            style.pair_line(axes, x, [accuracy[s.name].value for s in pair])
-        for source in drawn:
-            across, up = score.rows[source.name], accuracy[source.name]
-            axes.errorbar(
-                [across.value],
-                [up.value],
-                xerr=style.error(across),
-                yerr=style.error(up),
-                color=style.prompt_colour(source.prompts, kinds),
-                elinewidth=1.0,
-                marker=style.prompt_marker(source.prompts, kinds),
-                markeredgecolor="white",
-                gid=source.name,
-                zorder=3,
-            )
-        axes.margins(0.12)
-        axes.set_title(score.title)
-        axes.set_xlabel(f"Mean score {score.of}")
-        style.percent_axis(axes.yaxis)
-    for row in range(lines):
-        grid[row * columns].set_ylabel("Synth→Real top-1 accuracy")
-    keys = [
-        style.marker_key(
-            data.prompt_title(kind),
-            style.prompt_marker(kind, kinds),
-            style.prompt_colour(kind, kinds),
+    series = style.prompt_series(data.prompt_kinds(sources))
+    up = "Synth→Real top-1 accuracy"
+    of_scores = [
+        scatter_rows(
+            [s for s in sources if s.name in score.rows], score.rows, accuracy, percent=False
         )
-        for kind in kinds
+        for score in found
     ]
-    style.legend_below(figure, keys)
-    for axes, score in zip(grid, found, strict=False):
-        drawn = [s for s in sources if s.name in score.rows]
-        style.label_points(
-            axes,
-            [
-                (score.rows[s.name].value, accuracy[s.name].value, s.generator)
-                for s in drawn
-                if s.prompts == kinds[0]
-            ],
-            [bar for s in drawn for bar in style.bars(score.rows[s.name], accuracy[s.name])],
+    reached = planes.reach([end for rows in of_scores for end in ends(rows, "y")], 0.1)
+    panels = []
+    for place, (score, rows) in enumerate(zip(found, of_scores, strict=True)):
+        across = f"Mean score {score.of}"
+        plane = planes.Plane(
+            planes.Axis(across, planes.reach(ends(rows, "x"), 0.1)),
+            planes.Axis(up, reached, percent=True),
+            width=330 if len(found) > 1 else 450,
+            height=300,
+            # Each score has a unit of its own.
+            zoom=f"{planes.ZOOM}_{place}" if place else planes.ZOOM,
         )
-    return figure
+        layers = draw_scatter(rows, plane, series, x_title=across, y_title=up)
+        panels.append(style.Panel(plane, layers, score.title))
+    return style.finish(
+        panels,
+        "Accuracy on real images of classifiers trained on generated ones, by how well the "
+        "generators follow their prompts, with 95 % intervals; a panel for each score.",
+        series=series,
+        columns=2 if len(found) == 4 else min(3, len(found)),
+    )
 
 
 def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from matplotlib.figure import Figure
+import altair as alt
 
 from synthgap.errors import UserError
-from synthgap.figures import data
-from synthgap.figures import matplotlib_style as style
+from synthgap.figures import data, marks, planes, style
 from synthgap.figures.data import REAL, BySource, Source
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = "os^Dvp"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", style.INK)
+SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+_REAL = "real images"
 
 
-@style.styled
-def draw(table: Any, *, architecture: str | None = None) -> Figure:
+def draw(table: Any, *, architecture: str | None = None) -> alt.LayerChart | alt.ConcatChart:
     """Top-1 on real test images (x) of each generator (a row), a line an architecture.
 
     Generators stand in the order of their x, the lowest at the top; a panel for each kind of
@@ -35,43 +34,61 @@ def draw(table: Any, *, architecture: str | None = None) -> Figure:
     sources, found = _chosen(table_rows(table), architecture)
     kinds = data.prompt_kinds(sources)
     generators = [pair[0].generator for pair in data.pairs(sources)]
-    places = {generator: 1.4 + place for place, generator in enumerate(generators)}
-    last = 0.4 + len(generators)
-
-    figure = style.new_figure(3.4 * len(kinds) + 1.6, 1.8 + 0.3 * last)
-    grid = figure.subplots(1, len(kinds), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, kind in zip(grid, kinds, strict=True):
-        for index, (title, rows) in enumerate(found.items()):
-            look = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)]}
-            drawn = [s for s in sources if s.prompts == kind and s.name in rows]
-            errors = [style.error(rows[s.name]) for s in drawn]
-            axes.errorbar(
-                [rows[s.name].value for s in drawn],
-                [places[s.generator] for s in drawn],
-                xerr=[[e[0][0] for e in errors], [e[1][0] for e in errors]],
-                markeredgecolor="white",
-                elinewidth=1,
-                lw=0.8,
-                label=title,
-                gid=f"{title}-{kind}",
-                zorder=3,
-                **look,
-            )
-            if REAL in rows:
-                real = rows[REAL]
-                axes.errorbar(
-                    [real.value], [0], xerr=style.error(real), mfc="white", elinewidth=1, **look
-                )
+    names = (*([_REAL] if any(REAL in of for of in found.values()) else []), *generators)
+    every = range(len(found))
+    series = style.Series(
+        tuple(found),
+        tuple(COLOURS[i % len(COLOURS)] for i in every),
+        tuple(SHAPES[i % len(SHAPES)] for i in every),
+    )
+    reached = planes.reach(
+        end for of in found.values() for row in of.values() for end in marks.interval(row)
+    )
+    told = marks.tips(
+        source="Source", series="Architecture", x_text="Top-1 accuracy on real images", n="n"
+    )
+    # Along a line from row to row, not from left to right.
+    order = alt.Order("place", type="quantitative")
+    panels = []
+    for kind in kinds:
+        plane = planes.Plane(
+            planes.Axis("Top-1 accuracy on real images", reached, percent=True),
+            planes.Axis(names=names, labels=kind == kinds[0], grid=False),
+            width=300,
+            height=26 * len(names),
+        )
+        rows = [
+            _datum(of[s.name], title, s.generator, s.name) | {"place": names.index(s.generator)}
+            for title, of in found.items()
+            for s in sources
+            if s.prompts == kind and s.name in of
+        ]
+        real = [_datum(of[REAL], title, _REAL, _REAL) for title, of in found.items() if REAL in of]
+        layers = [
+            marks.lines(
+                rows, plane, "series", look={"strokeWidth": 1}, color=series.colour(), order=order
+            ),
+            marks.intervals([*rows, *real], plane, "x", color=series.colour()),
+            marks.points(
+                real,
+                plane,
+                look={"fill": style.PAPER, "stroke": None, "strokeWidth": 1.5},
+                stroke=series.stroke(),
+                shape=series.shape(),
+                tooltip=told,
+            ),
+            marks.points(rows, plane, color=series.colour(), shape=series.shape(), tooltip=told),
+        ]
         prompts = data.prompt_title(kind)
-        axes.set_title(prompts[:1].upper() + prompts[1:])
-        axes.set_xlabel("Top-1 accuracy on real images")
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        style.percent_axis(axes.xaxis)
-    grid[0].set_yticks([0, *places.values()], ["real images", *places])
-    grid[0].set_ylim(last + 0.7, -0.7)
-    style.legend_below(figure, grid[0].get_legend_handles_labels()[0])
-    return figure
+        panels.append(style.Panel(plane, layers, prompts[:1].upper() + prompts[1:]))
+    return style.finish(
+        panels,
+        "Accuracy on real images by generator, a line for each architecture of the classifier, "
+        "with 95 % intervals, and above what real training images reach; a panel for each kind of "
+        "prompt.",
+        series=series,
+        columns=len(panels),
+    )
 
 
 def numbers(table: Any, *, architecture: str | None = None) -> list[Row]:
@@ -103,3 +120,7 @@ def _title(probe: str, rows: BySource) -> str:
     """The architecture, or the probe where it is not told or not one."""
     told = {row.architecture for row in rows.values()}
     return (told.pop() or probe) if len(told) == 1 else probe
+
+
+def _datum(row: Row, title: str, name: str, source: str) -> marks.Datum:
+    return marks.number("x", row) | {"y": name, "series": title, "source": source, "n": row.n}

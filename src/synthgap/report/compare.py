@@ -13,8 +13,10 @@ import jinja2
 from synthgap.figures.metric_titles import digits_for, title_of, variant_note
 from synthgap.metrics.compare import VERDICTS, Compared, Pair, counts, naming
 from synthgap.metrics.table import Row
-from synthgap.report import formats
+from synthgap.report import formats, scripts
 
+# Beside each other, numbers of all studies need their plain names.
+_TITLES = {"top1_accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
 # Shares that are told in percent, besides those that `metric_titles` knows.
 _SHARES = ("accuracy", "share", "gap_to_real", "top5_accuracy", "human_accuracy", "memorised_share")
 _TOLD = {"probe", "class", "class_index", "distribution"}
@@ -65,6 +67,8 @@ def page(found: Compared, labels: tuple[str, str], tables: Sequence[str]) -> str
     whole = [pair for pair in found.pairs if not pair.is_detail]
     details = [pair for pair in found.pairs if pair.is_detail]
     return environment.get_template("compare.html.j2").render(
+        modules=["tables"],
+        scripts=scripts,
         first=labels[0],
         second=labels[1],
         tables=tables,
@@ -111,11 +115,15 @@ def line_of(pair: Pair) -> Line:
     share = is_share(row.metric)
     digits = digits_for(max(abs(pair.first.value), abs(pair.second.value)))
     first, second = (
-        Number(one.value, formats.number(one, share, digits), formats.limits(one, share, digits))
+        Number(
+            one.value,
+            formats.minus(formats.number(one, share, digits)),
+            formats.minus(formats.limits(one, share, digits)),
+        )
         for one in (pair.first, pair.second)
     )
     return Line(
-        title=title.text[:1].upper() + title.text[1:],
+        title=_TITLES.get(row.metric, title.text[:1].upper() + title.text[1:]),
         note=variant_note(row.metric),
         about=_about(row),
         study=row.study.replace("_", " "),

@@ -13,6 +13,8 @@ import jinja2
 from synthgap.errors import UserError
 from synthgap.figures import data
 from synthgap.figures.data import BySource
+from synthgap.figures.mixing import MODES
+from synthgap.live import duration
 from synthgap.metrics.table import Row
 from synthgap.metrics.table import rows as table_rows
 from synthgap.report import formats, scripts
@@ -27,7 +29,10 @@ from synthgap.report.figures import DARK, data_uri
 from synthgap.report.figures import figures as shown_figures
 from synthgap.report.formats import sentence
 from synthgap.report.gallery import embedded, gallery
+from synthgap.report.headlines import headlines
 from synthgap.report.measures import groups
+from synthgap.report.mixing import mixed
+from synthgap.report.stages import Stage
 from synthgap.report.text_to_image import text_to_image
 
 DEFINITIONS = {
@@ -100,6 +105,7 @@ def render(
     classes: Sequence[Mapping[str, Any]] = (),
     specs: Mapping[str, str] | None = None,
     examples: Examples | None = None,
+    stages: Sequence[Stage] = (),
 ) -> str:
     """One HTML page that needs nothing else: no network and no further files.
 
@@ -109,6 +115,7 @@ def render(
         sheets: contact sheets, each with `title`, `caption` and `png_bytes`.
         context: `config_yaml` (str), `versions` (name -> version) and `commands` (list of str);
             optional `title`, `question`, `given` (the options that name the config files),
+            `gpu_stages` (the names of those whose jobs each had a GPU),
             `caption_prompt` (the text that a captioner was asked with), `quizzes` (see
             `synthgap.report.distinguish`), and `architecture` or `distribution` where the table
             holds several (see `synthgap.figures.data`).
@@ -119,6 +126,7 @@ def render(
         classes: accuracies by class (`synthgap.metrics.predictions.CLASSES_SCHEMA`).
         specs: Vega-Lite's JSON of figures, by name.
         examples: images to show, with what made them.
+        stages: what they took.
 
     Raises:
         UserError: the table has nothing of any study, is ambiguous, or the context lacks a key.
@@ -157,8 +165,14 @@ def render(
         groups=groups(rows),
         figures=shown_figures(figures, numbers or {}, specs or {}),
         gallery=gallery(examples, context.get("given", "")) if examples else None,
+        mixing=mixed(rows),
+        modes=MODES,
+        # The first is the one at the page's top.
+        further=headlines(rows)[1:],
+        stages=stages,
+        gpu_stages=context.get("gpu_stages", ()),
         neutrals=embedded(DARK),
-        specs=specs,
+        modules=["tables", *(["charts"] if specs else []), *(["images"] if examples else [])],
         scripts=scripts,
         sheets=[
             {"fit": False, **sheet, "uri": data_uri("image/png", sheet["png_bytes"])}
@@ -314,5 +328,5 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {"number": formats.number, "limits": formats.limits}
     environment.filters |= {"points": formats.points, "correlation": formats.correlation}
     environment.filters |= {"x": formats.place, "share": formats.share}
-    environment.filters["prompts"] = data.prompt_title
+    environment.filters |= {"prompts": data.prompt_title, "duration": duration}
     return environment

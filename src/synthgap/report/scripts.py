@@ -22,9 +22,9 @@ def datatables() -> str:
     return f"data:text/javascript;base64,{base64.b64encode(script).decode()}"
 
 
-def page() -> Markup:
-    """What makes the page itself react."""
-    return _inline(files("synthgap.report").joinpath("page.js").read_text())
+def module(name: str) -> Markup:
+    """A script of the pages' own: "tables", "charts" or "images"."""
+    return _inline(files("synthgap.report").joinpath(f"{name}.js").read_text())
 
 
 def _inline(script: str) -> Markup:

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from synthgap.errors import UserError
-from synthgap.figures import data
-from synthgap.live import benchmark_seconds, duration, words
-from synthgap.metrics.table import Row
-from synthgap.report import formats
-from synthgap.report.answer import Comparison, answer
-from synthgap.report.casd import casd
-from synthgap.report.distinguish import distinguished
-from synthgap.report.text_to_image import text_to_image
+from synthgap.live import duration, words
+from synthgap.report.headlines import Headline
+from synthgap.report.stages import Stage
 
 WIDTH = 100
 LABEL = 14
 # So many lines of a study's answer, and so many stages, are told one by one.
 MOST_FINDINGS = 4
 MOST_STAGES = 4
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the jobs of a stage took."""
-
-    name: str
-    jobs: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A study's question, and what its numbers say."""
-
-    question: str
-    answer: str
-    findings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,84 +61,6 @@ def _images(folder: Path) -> int:
             status = pq.read_table(path, columns=["status"])["status"]
             count += pc.sum(pc.equal(status, "ok")).as_py() or 0
     return count
-
-
-def stages(benchmarks: Path, since: float = 0.0) -> list[Stage]:
-    """What each stage took, the longest first, by the benchmark files that Snakemake keeps.
-
-    Args:
-        since: leave out what is older, in seconds since 1970.
-    """
-    found: dict[str, list[float]] = {}
-    for file in sorted(benchmarks.rglob("*.tsv")):
-        seconds = benchmark_seconds(file) if file.stat().st_mtime >= since else None
-        if seconds is not None:
-            stage = file.relative_to(benchmarks).with_suffix("").parts[0]
-            found.setdefault(stage, []).append(seconds)
-    all_stages = [Stage(name, len(each), sum(each)) for name, each in found.items()]
-    return sorted(all_stages, key=lambda stage: (-stage.seconds, stage.name))
-
-
-def headlines(rows: Sequence[Row]) -> list[Headline]:
-    """What the page says at its top and in its sections, a headline for each study."""
-    tellers: list[Callable[[Sequence[Row]], Headline | None]] = [
-        _transfer,
-        _distinguish,
-        _text_to_image,
-        _casd,
-    ]
-    found = []
-    for tell in tellers:
-        try:
-            headline = tell(rows)
-        except (UserError, KeyError):
-            continue  # the page says what is wrong with the table
-        if headline:
-            found.append(headline)
-    return found
-
-
-def _transfer(rows: Sequence[Row]) -> Headline | None:
-    accuracy = data.synth_to_real(rows)
-    found = answer(data.sources(rows), accuracy)
-    if found is None:
-        return None
-    findings = [_compared(comparison) for comparison in found.comparisons]
-    real = accuracy.get(data.REAL)
-    if real:
-        findings.append(f"Real training images reach {formats.number(real)}.")
-    return Headline(found.question, found.headline, findings)
-
-
-def _compared(of: Comparison) -> str:
-    difference = f"{formats.points(of.difference)} points"
-    if not math.isnan(of.low):
-        difference += f" ({formats.points(of.low)} to {formats.points(of.high)})"
-    return (
-        f"With {data.prompt_title(of.prompts)}: {formats.number(of.last_row)} on real images after "
-        f"{of.last.generator}, {formats.number(of.first_row)} after {of.first.generator}: "
-        f"{difference}."
-    )
-
-
-def _distinguish(rows: Sequence[Row]) -> Headline | None:
-    found = distinguished(rows)
-    question = "Can classifiers tell generated images from real ones?"
-    return Headline(question, found.headline, found.best) if found else None
-
-
-def _text_to_image(rows: Sequence[Row]) -> Headline | None:
-    found = text_to_image(rows)
-    question = "What do captions and augmentation make of text-to-image models?"
-    return Headline(question, found.headline) if found else None
-
-
-def _casd(rows: Sequence[Row]) -> Headline | None:
-    found = casd(rows)
-    if not found:
-        return None
-    findings = [f"{p.arm}, {p.title.lower()}: {p.answer}, {p.sentence}." for p in found.principles]
-    return Headline("Do synthetic images help a diffusion model?", found.headline, findings)
 
 
 def summary(
