@@ -62,6 +62,10 @@ own: setup ## all studies on your own images: make own FOLDER=/data/pets, to res
 test: setup ## all tests
 	pytest -n 2 --dist worksteal
 
+.PHONY: test-long
+test-long: setup ## tests that take minutes each: a folder of photographs through every study
+	pytest -m long --durations=10
+
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
 	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster --durations=40 --durations-min=5

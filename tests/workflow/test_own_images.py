@@ -17,6 +17,8 @@ from PIL import Image
 from checkout import Checkout, copy_checkout
 from synthgap.data.shards import Manifest
 
+pytestmark = pytest.mark.long
+
 CONFIGS = ["config/own-images.yaml", "tiny-own-images.yaml"]
 CLASSES = {"red apple": (210, 30, 30), "Äpfel 苹果": (40, 170, 50), "blue.ball's": (30, 60, 210),
            "night": (90, 60, 20)}  # fmt: skip
