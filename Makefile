@@ -71,6 +71,10 @@ docs-serve: setup ## the same at http://127.0.0.1:8000, made anew at each change
 test: setup ## all tests
 	pytest -n 2 --dist worksteal
 
+.PHONY: test-long
+test-long: setup ## tests that take minutes each: a folder of photographs through every study
+	pytest -m long --durations=10
+
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
 	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster --durations=40 --durations-min=5

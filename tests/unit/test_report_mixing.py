@@ -6,7 +6,6 @@ from synthgap.metrics.table import Row
 from synthgap.report.headlines import headlines
 from synthgap.report.mixing import mixed
 
-
 # That there is such a source is known from study A or C.
 KNOWN = Row(
     "transfer",
