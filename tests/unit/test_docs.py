@@ -452,7 +452,7 @@ def test_what_the_guides_add_is_in_the_projects_style(extended):
     shutil.copy2(ROOT / "pyproject.toml", folder)
     for command in (["check"], ["format", "--check"]):
         result = subprocess.run(
-            ["ruff", *command, "--no-cache", "src"],
+            [sys.executable, "-m", "ruff", *command, "--no-cache", "src"],
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not result.returncode, result.stdout

@@ -156,7 +156,7 @@ def test_figures_react(page):
         "(b) => b.getAttribute('aria-pressed') === 'false'", arg=button.element_handle()
     )
 
-    axis = lambda: figure.locator(".role-axis-label").first.text_content()  # noqa: E731
+    axis = lambda: figure.locator(".role-axis-label").all_text_contents()  # noqa: E731
     before, box = axis(), chart.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -300)

@@ -18,7 +18,8 @@ def explain(problem: dict[str, Any], raw: dict[str, Any], schema: dict[str, Any]
     key = ".".join(keys) or "the file"
     kind, message = problem["type"], problem["msg"]
     if kind == "extra_forbidden":
-        if len(keys) == 1 and key in schema["$defs"]["Real"]["properties"]:
+        of_real = schema.get("$defs", {}).get("Real", {}).get("properties", {})
+        if len(keys) == 1 and key in of_real:
             return f"  {key}: unknown key; did you mean `real.{key}`?"
         return f"  {key}: unknown key{suggest(keys[-1], _fields_at(problem['loc'][:-1], schema))}"
     if kind == "union_tag_invalid":
