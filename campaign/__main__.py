@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> bool:
     """Make trials; say whether one found a defect."""
     end = time.monotonic() + args.seconds
     found = rows.read(args.results)
-    last = {part: 0 for part in args.parts}
+    last = dict.fromkeys(args.parts, 0)
     for row in found:
         if row["part"] in last and row["seed"] == args.seed:
             last[row["part"]] = max(last[row["part"]], row["number"])

@@ -166,7 +166,10 @@ def read_shard(tar: Path, batch: int = 64) -> Iterator[tuple[list[Sample], list[
     with ImageReader() as reader:
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
-            images = [reader.read_bytes(Path(tar), row["offset"], row["length"]) for row in part]
+            images = [
+                reader.read_bytes(Path(tar), row["offset"], row["length"], row["sha256"])
+                for row in part
+            ]
             yield [sample_of(row) for row in part], images
 
 
@@ -204,8 +207,15 @@ class ImageReader:
         self._files: dict[Path, int] = {}
         self._lock = threading.Lock()
 
-    def read_bytes(self, tar: Path, offset: int, length: int) -> bytes:
-        """Return `length` bytes at `offset`; raises UserError if the tar ends before."""
+    def read_bytes(self, tar: Path, offset: int, length: int, sha256: str | None) -> bytes:
+        """Return `length` bytes at `offset`.
+
+        Args:
+            sha256: what the shard's rows say of them; None to compare nothing.
+
+        Raises:
+            UserError: the tar is cut short, or these are not the bytes that were written.
+        """
         with self._lock:
             if tar not in self._files:
                 if len(self._files) >= self.MOST_OPEN:
@@ -221,11 +231,18 @@ class ImageReader:
                 f"{tar} is cut short: no image of {length} bytes at {offset}; delete it and run "
                 "snakemake again to make it anew"
             )
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(
+                f"{tar} is damaged: the image at byte {offset} is not the one that was written; "
+                "delete it and run snakemake again to make it anew"
+            )
         return content
 
-    def read_image(self, tar: Path, offset: int, length: int) -> NDArray[np.uint8]:
-        """Return the image at `offset`, uint8 (height, width, 3); UserError if it is none."""
-        content = self.read_bytes(tar, offset, length)
+    def read_image(
+        self, tar: Path, offset: int, length: int, sha256: str | None
+    ) -> NDArray[np.uint8]:
+        """Return an image, uint8 (height, width, 3); UserError if it is none, or not that one."""
+        content = self.read_bytes(tar, offset, length, sha256)
         try:
             return decode(content)
         except (OSError, SyntaxError, ValueError) as error:
@@ -288,12 +305,13 @@ class Manifest:
             table["shard"].to_pylist(),
             table["offset"].to_pylist(),
             table["length"].to_pylist(),
+            table["sha256"].to_pylist(),
             strict=True,
         )
         with ImageReader() as reader:
             images = [
-                reader.read_image(self.path.parent / shard, offset, length)
-                for shard, offset, length in places
+                reader.read_image(self.path.parent / shard, offset, length, sha256)
+                for shard, offset, length, sha256 in places
             ]
         sizes = {image.shape for image in images}
         if len(sizes) > 1:
