@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 CONFIG = Path(__file__).with_name("study.yaml")
 PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "slurm", "envs")
 TARGETS = ("all", "cards")
-# Facts, logs and benchmarks tell times, and so does the report, which shows them.
-SAME_JSON = ("models/", "autoencoders/", "text_encoders/", "figures/", "distribution/", "leaks/")
+# What facts say of the run and not of what it made.
+TIMES = {"seconds", "images_per_second", "host", "slurm_job"}
 PATIENCE = 600.0
 PREFIX = 'trap : TERM; set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; '
 
@@ -51,7 +51,12 @@ def work_folder() -> Path:
 
 @cache
 def reference() -> Path:
-    """Return a checkout in which the study was made without disturbance; make it where missing."""
+    """Return a checkout in which the study was made without disturbance; make it where missing.
+
+    It has the code of the working tree; $SYNTHGAP_CAMPAIGN_REFERENCE names one with other code.
+    """
+    if given := os.environ.get("SYNTHGAP_CAMPAIGN_REFERENCE"):
+        return Path(given)
     digest = hashlib.sha256(CONFIG.read_bytes())
     for part in ("Snakefile", "workflow", "src"):
         for file in sorted((ROOT / part).rglob("*")) if part != "Snakefile" else [ROOT / part]:
@@ -85,6 +90,12 @@ def _make(folder: Path) -> None:
     done = tree.snakemake("--cores", "2", *TARGETS)
     if done.returncode:
         raise RuntimeError(f"the undisturbed run failed: {done.stdout[-3000:]}")
+    record(tree)
+
+
+def record(tree: "Tree") -> None:
+    """Write down the jobs of a finished run, and digests of what they made."""
+    folder = tree.folder
     summary = tree.snakemake("--detailed-summary", *TARGETS).stdout
     jobs: dict[str, dict[str, list[str] | str]] = {}
     table = summary[summary.index("output_file\t") :]
@@ -273,8 +284,7 @@ class Tree:
         found = {}
         for name in self.files() if among is None else among:
             if not differs(name):
-                content = (self.results / name).read_bytes()
-                found[name] = hashlib.sha256(content).hexdigest()
+                found[name] = digest(name, (self.results / name).read_bytes())
         return found
 
     def changed(self) -> list[str]:
@@ -292,7 +302,7 @@ class Tree:
             if name not in before and not name.startswith(("logs/", "benchmarks/")):
                 wrong.append(f"{name} was not there before")
             elif name in expected:
-                if hashlib.sha256(file.read_bytes()).hexdigest() != expected[name]:
+                if digest(name, file.read_bytes()) != expected[name]:
                     wrong.append(f"{name} has other bytes")
             elif why := unreadable(file):
                 wrong.append(f"{name} {why}")
@@ -314,7 +324,7 @@ class Tree:
                 if content is None:
                     continue
                 if name in expected:
-                    if hashlib.sha256(content).hexdigest() != expected[name]:
+                    if digest(name, content) != expected[name]:
                         wrong.append(f"{name} is half-written")
                 elif why := unreadable(file):
                     wrong.append(f"{name} {why}")
@@ -339,12 +349,25 @@ class Tree:
 
 
 def differs(name: str) -> bool:
-    """Say whether a file of the results may differ from run to run."""
-    if name.startswith(("logs/", "benchmarks/")) or name == "report.html":
+    """Say whether a file of the results may differ from run to run: it tells times."""
+    if name.startswith(("logs/", "benchmarks/")):
         return True
-    if not name.endswith(".json"):
-        return False
-    return not name.startswith(SAME_JSON)
+    # Digests of files that do.
+    return name.endswith(("report.html", ".json.sha256", ".html.sha256"))
+
+
+def digest(name: str, content: bytes) -> str:
+    """Return the digest of a file; of JSON, without the times that facts have in them."""
+    if name.endswith(".json"):
+        with suppress(ValueError):
+            content = json.dumps(_timeless(json.loads(content)), sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _timeless(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _timeless(one) for key, one in value.items() if key not in TIMES}
+    return [_timeless(one) for one in value] if isinstance(value, list) else value
 
 
 def unreadable(file: Path) -> str | None:
