@@ -152,7 +152,8 @@ def states() -> dict[str, tuple[int, int]]:
     """Return size and time of each file of the undisturbed run."""
     folder = reference() / "results"
     found = ((file, file.stat()) for file in folder.rglob("*") if file.is_file())
-    return {str(f.relative_to(folder)): (s.st_size, s.st_mtime_ns) for f, s in found}
+    kept = ((file, state) for file, state in found if file.name != ".snakemake_timestamp")
+    return {str(f.relative_to(folder)): (s.st_size, s.st_mtime_ns) for f, s in kept}
 
 
 @contextmanager
@@ -275,7 +276,8 @@ class Tree:
         found = []
         for file in self.results.rglob("*"):
             name = str(file.relative_to(self.results))
-            if file.is_file() and not name.startswith(".scratch/"):
+            noted = file.name == ".snakemake_timestamp"  # of a folder, where Snakemake made it
+            if file.is_file() and not noted and not name.startswith(".scratch/"):
                 found.append(name)
         return sorted(found)
 
@@ -331,6 +333,7 @@ class Tree:
             if path.is_dir():
                 whole = reference() / output
                 want = {str(f.relative_to(whole)) for f in whole.rglob("*")}
+                want.discard(".snakemake_timestamp")
                 have = {str(f.relative_to(path)) for f in path.rglob("*")}
                 if path.is_dir() and want - have:
                     wrong.append(f"{output} lacks {sorted(want - have)[0]}")
@@ -338,7 +341,11 @@ class Tree:
 
     def left_over(self) -> list[str]:
         """Return temporary files and unfinished work that nobody will take up."""
-        found = [f"tmp/{path.name}" for path in self.temporary.iterdir()]
+        found = [
+            f"tmp/{path.name}"
+            for path in self.temporary.iterdir()
+            if not path.name.startswith("torchinductor")  # a cache that torch keeps for all
+        ]
         for file in self.results.rglob("*"):
             name = str(file.relative_to(self.results))
             if name.startswith(".scratch/features") or not file.is_file():
