@@ -40,13 +40,12 @@ def trials(seed: int, number: int) -> Row:
         for name in ("SYNTHGAP_SCRATCH", "SYNTHGAP_CHECKPOINT_SECONDS", "SYNTHGAP_UNCAPTIONED"):
             expanded = [word.replace(f"${name}", environment[name]) for word in expanded]
         script = str(tree.folder / "workflow/scripts" / f"{rule}.py")
+        looped = [sys.executable, str(Path(__file__).with_name("looped.py"))]
         done = subprocess.run(
-            [sys.executable, str(Path(__file__).with_name("looped.py")), str(SECONDS), str(LEAST)]
-            + [script, *expanded],
+            [*looped, str(SECONDS), str(LEAST), script, *expanded],
             cwd=tree.folder,
             env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=SECONDS + study.PATIENCE,
         )

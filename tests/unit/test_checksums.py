@@ -69,7 +69,7 @@ def test_of_a_tar_the_rows_beside_it_are_noted(tmp_path):
     tar.write_bytes(b"other")  # whose images are compared when they are read
     checksums.check([tar])
     rows.write_bytes(b"raws")
-    with pytest.raises(UserError, match="0.parquet is damaged"):
+    with pytest.raises(UserError, match=r"0.parquet is damaged"):
         checksums.check([tar])
 
 
