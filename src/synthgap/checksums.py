@@ -25,9 +25,14 @@ def note_of(path: Path) -> Path:
 
 
 def noted(paths: Iterable[Path]) -> list[Path]:
-    """Return the files and folders that have digests: of a tar, the rows beside it."""
-    found = (path.with_suffix(".parquet") if path.suffix == ".tar" else path for path in paths)
-    return list(dict.fromkeys(path for path in found if path.name))
+    """Return the files and folders that have digests: of a tar, rows and facts beside it."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.suffix == ".tar":
+            found |= dict.fromkeys([path.with_suffix(".parquet"), path.with_suffix(".json")])
+        elif path.name:
+            found[path] = None
+    return list(found)
 
 
 def note(paths: Iterable[Path]) -> None:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgap import checksums
 from synthgap.atomic import atomic_path, write_text
 from synthgap.data.images import SUFFIXES, ImageFormat, decode, encode
 from synthgap.errors import UserError
@@ -137,12 +138,14 @@ class ShardWriter:
 
 
 def read_rows(tar: Path) -> pa.Table:
-    """Return the rows of a shard, checking that its tar is whole.
+    """Return the rows of a shard, checking that they are whole and its tar is.
 
     Raises:
-        UserError: the tar is missing, or shorter or longer than when it was written.
+        UserError: the tar is missing, or shorter or longer than when it was written; or its rows or
+            facts are damaged.
     """
     tar = Path(tar)
+    checksums.check([tar])
     rows = pq.read_table(tar.with_suffix(".parquet"))
     expected = int((rows.schema.metadata or {}).get(b"tar_bytes", b"-1"))
     found = tar.stat().st_size if tar.exists() else 0
