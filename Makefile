@@ -79,6 +79,11 @@ test-long: setup ## tests that take minutes each: a folder of photographs throug
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
 	SYNTHGAP_CLUSTER_INSTALL=1 pytest tests/cluster --durations=40 --durations-min=5
 
+.PHONY: campaign
+campaign: setup ## faults made on purpose, an exact comparison after each: a few minutes, or HOURS=2
+	python -m campaign --seconds $(if $(HOURS),$$(python -c 'print($(HOURS) * 3600)'),300) \
+		--results $(if $(HOURS),campaign/results.jsonl,results/campaign.jsonl)
+
 .PHONY: lint
 lint: setup ## style, types, workflow
 	ruff check .

@@ -1,9 +1,15 @@
 """Files that appear whole or not at all."""
 
+import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger("synthgap")
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -50,3 +56,24 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write `content` to `path` atomically, as UTF-8."""
     write_bytes(path, content.encode())
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write unfinished work atomically, behind its own digest; `read_sealed` reads it."""
+    write_bytes(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """Return what `write_sealed` wrote, or None where there is nothing, or something damaged.
+
+    Unfinished work that is damaged is removed, so that it is done again.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(content[_DIGEST_BYTES:]).digest() != content[:_DIGEST_BYTES]:
+        log.warning("%s is damaged; what it holds is done again", path)
+        path.unlink()
+        return None
+    return content[_DIGEST_BYTES:]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from synthgap import stopping
-from synthgap.atomic import write_bytes
+from synthgap.atomic import read_sealed, write_sealed
 
 
 class Checkpoint:
@@ -24,10 +24,12 @@ class Checkpoint:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state, or None where there is none."""
-        if not self.path.exists():
+        """Return the saved state, or None where there is none that is whole."""
+        if (content := read_sealed(self.path)) is None:
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(content), map_location="cpu", weights_only=True
+        )
         return state
 
     def due(self) -> bool:
@@ -49,7 +51,7 @@ class Checkpoint:
         # By way of memory: torch tells of a full disk in words that nobody understands.
         content = io.BytesIO()
         torch.save(state, content)
-        write_bytes(self.path, content.getvalue())
+        write_sealed(self.path, content.getvalue())
         self.passed()
 
     def passed(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path, PosixPath
 from typing import Any, TextIO
 
-from synthgap import __version__, stopping
+from synthgap import __version__, checksums, stopping
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
 
@@ -141,9 +141,15 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             log.addHandler(handler)
             terminal.setLevel(logging.ERROR)
             log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
+        read, written = _read_paths(args), _written_paths(args)
+        if os.environ.get("RANK", "0") == "0":
+            checksums.forget(written)
+            checksums.check(read)
         main(args)
         for value in vars(args).values():
             _log_path(value)
+        if os.environ.get("RANK", "0") == "0":
+            checksums.note(written)
         log.info("took %.1f s", time.monotonic() - started)
     except UserError as error:
         log.error("error: %s", error)
@@ -182,6 +188,33 @@ def _own(path: Path) -> Path:
     file.truncate(0)
     _held.append(file)
     return path
+
+
+def _read_paths(args: argparse.Namespace) -> list[Path]:
+    """Return the files and folders to read that the options name, in nested settings, too."""
+    found: list[Path] = []
+
+    def look(value: object, *, nested: bool) -> None:
+        if isinstance(value, dict):
+            look(list(value.values()), nested=True)
+        elif isinstance(value, list | tuple):
+            for one in value:
+                look(one, nested=True)
+        elif isinstance(value, InputPath) or (nested and _names_file(value)):
+            found.append(Path(str(value)))
+
+    for value in vars(args).values():
+        look(value, nested=False)
+    return found
+
+
+def _names_file(value: object) -> bool:
+    return isinstance(value, str) and "/" in value and len(value) < 4096 and Path(value).exists()
+
+
+def _written_paths(args: argparse.Namespace) -> list[Path]:
+    values = (value for name, value in vars(args).items() if name != "log")
+    return [value for value in values if isinstance(value, OutputPath)]
 
 
 def _log_path(path: object) -> None:

@@ -18,8 +18,12 @@ def save_whole(folder: Path, save: Callable[[Path], object]) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     save(unfinished)
-    shutil.rmtree(folder, ignore_errors=True)
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)  # at once: what is removed file by file could be seen half gone
     unfinished.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def test_killed_generation_goes_on_to_the_same_shard(pipeline, prompts, tmp_path
     subprocess.run(command, check=True, capture_output=True)
     tar, scratch = tmp_path / "killed.tar", tmp_path / "s2"
     command = generate_command(prompts, pipeline, scratch, tar)
-    kill_when(command, lambda: any(scratch.glob("*/batch-*.parquet")))
+    kill_when(command, lambda: any(scratch.glob("*/batch-*.sealed")))
     assert not tar.exists()
     # What a message advises, to allow more failures, loses nothing.
     command = generate_command(prompts, pipeline, scratch, tar, max_failed=9)
@@ -260,7 +260,7 @@ def test_other_settings_do_not_take_up_old_batches(pipeline, prompts, tmp_path):
     scratch, tar = tmp_path / "scratch", tmp_path / "00000.tar"
     kill_when(
         generate_command(prompts, pipeline, scratch, tar),
-        lambda: any(scratch.glob("*/batch-*.parquet")),
+        lambda: any(scratch.glob("*/batch-*.sealed")),
     )
     command = generate_command(prompts, pipeline, scratch, tar, guidance_scale=5.0)
     result = subprocess.run(command, check=True, capture_output=True, text=True)

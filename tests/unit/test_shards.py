@@ -150,6 +150,18 @@ def test_a_reader_keeps_few_files_open(tmp_path, monkeypatch):
     before = open_files()
     with ImageReader() as reader:
         for number in [*range(8), 0, 7, 3]:
-            assert reader.read_bytes(tars[number], 1, 2) == bytes([number]) * 2
+            assert reader.read_bytes(tars[number], 1, 2, None) == bytes([number]) * 2
         assert open_files() - before == 3
     assert open_files() == before
+
+
+def test_another_image_of_the_same_length_is_refused(tmp_path):
+    tar = write(tmp_path / "00000.tar", images(2))
+    row = read_rows(tar).to_pylist()[1]
+    with tar.open("rb+") as file:
+        file.seek(row["offset"] + row["length"] // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    with pytest.raises(UserError, match=r"00000.tar is damaged: the image at byte"):
+        list(read_shard(tar))

@@ -29,7 +29,7 @@ def test_killed_workflow_goes_on_to_the_same_bytes(checkout):
     )
     scratch = checkout / "results/.scratch/generate_images/flow-g2-caption/train/00000"
     deadline = time.monotonic() + 120
-    while not any(scratch.glob("*/batch-*.parquet")):
+    while not any(scratch.glob("*/batch-*.sealed")):
         assert process.poll() is None, "finished before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -102,13 +102,14 @@ def headers(manifest: Manifest, numbers: dict[FileFacts, int]) -> NDArray[np.int
     found = np.empty(len(manifest), np.int32)
     row = 0
     with ImageReader() as reader:
-        for batch in manifest.table.select(["shard", "offset", "length", "key"]).to_batches(10000):
+        names = ["shard", "offset", "length", "sha256", "key"]
+        for batch in manifest.table.select(names).to_batches(10000):
             columns = (column.to_pylist() for column in batch.columns)
-            for shard, offset, length, key in zip(*columns, strict=True):
+            for shard, offset, length, sha256, key in zip(*columns, strict=True):
                 tar = manifest.path.parent / shard
-                content = reader.read_bytes(tar, offset, min(length, HEADER_BYTES))
+                content = reader.read_bytes(tar, offset, length, sha256)
                 try:
-                    fact = file_facts(content)
+                    fact = file_facts(content[:HEADER_BYTES])
                 except OSError as error:
                     raise UserError(f"{tar}: {key} is no image ({error})") from error
                 found[row] = numbers.setdefault(fact, len(numbers))

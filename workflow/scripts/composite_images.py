@@ -18,7 +18,7 @@ from synthgap.job import command, facts, input_path, output_path, run
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
 
-COLUMNS = ["key", "class_index", "class_name", "shard", "offset", "length"]
+COLUMNS = ["key", "class_index", "class_name", "shard", "offset", "length", "sha256"]
 # A manifest may have millions of rows; so many at a time are Python objects.
 ROWS_AT_ONCE = 256
 
@@ -66,7 +66,9 @@ def main(args: argparse.Namespace) -> None:
     ):
         for position, row, partner, seed in pairs(table, classes, positions, args):
             base_image, partner_image = (
-                reader.read_image(args.manifest.parent / r["shard"], r["offset"], r["length"])
+                reader.read_image(
+                    args.manifest.parent / r["shard"], r["offset"], r["length"], r["sha256"]
+                )
                 for r in (row, partner)
             )
             pattern = choose_pattern(args.pattern, int(turns[position]))

@@ -96,7 +96,7 @@ def with_images(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     places = {
         (tar, row["key"]): row
         for tar in {row["tar"] for row in rows}
-        for row in read_rows(tar).select(["key", "offset", "length"]).to_pylist()
+        for row in read_rows(tar).select(["key", "offset", "length", "sha256"]).to_pylist()
     }
     found = []
     with ImageReader() as reader:
@@ -104,7 +104,7 @@ def with_images(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             place = places.get((row["tar"], row["key"]))
             if place is None:
                 raise UserError(f"{row['tar']} has no image {row['key']}, which has a caption")
-            image = reader.read_bytes(row["tar"], place["offset"], place["length"])
+            image = reader.read_bytes(row["tar"], place["offset"], place["length"], place["sha256"])
             found.append({name: row.get(name) for name in SAMPLE_SCHEMA.names} | {"image": image})
     return found
 

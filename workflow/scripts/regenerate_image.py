@@ -59,7 +59,8 @@ def main(args: argparse.Namespace) -> None:
     if args.image:
         write_bytes(args.image, content)
     with ImageReader() as reader:
-        recorded = reader.read_bytes(Path(args.tar), row["offset"], row["length"])
+        place = row["offset"], row["length"], row["sha256"]
+        recorded = reader.read_bytes(Path(args.tar), *place)
     sys.exit(compare(recorded, content, args.key))
 
 

@@ -24,7 +24,8 @@ def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:
         for row in batch.to_pylist():
             if row["status"] == "ok":
                 details = json.loads(row["details"])
-                read = partial(reader.read_bytes, Path(tar), row["offset"], row["length"])
+                place = row["offset"], row["length"], row["sha256"]
+                read = partial(reader.read_bytes, Path(tar), *place)
                 yield Picture(
                     key=row["key"],
                     class_name=row["class_name"],

@@ -16,6 +16,7 @@ import jinja2
 import pyarrow.parquet as pq
 import yaml
 
+from synthgap import checksums
 from synthgap.cards.licences import HUB_LICENCES, known_licence
 from synthgap.data.images import SUFFIXES
 
@@ -49,6 +50,7 @@ def read_split(name: str, manifest: Path) -> Split:
     names = json.loads(pq.read_schema(manifest).metadata[b"classes"])
     counts = Counter(table["class_index"].to_pylist())
     shards = table["shard"].unique().to_pylist()
+    checksums.check(manifest.parent / shard for shard in shards)
     files = [(manifest.parent / shard).with_suffix(".json") for shard in shards]
     return Split(
         name=name,

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
 
-from synthgap.atomic import atomic_path, write_bytes
+from synthgap.atomic import atomic_path, read_sealed, write_sealed
 
 log = logging.getLogger("synthgap")
 
@@ -75,7 +75,8 @@ def fit_probe(
     with threadpool_limits(1):
         mean, scale = _moments(features)
         train = _standardised(features, mean, scale, scratch / "standardised.raw")
-        found = list(np.load(fitted)) if fitted.exists() else []
+        kept = read_sealed(fitted)
+        found = list(np.load(io.BytesIO(kept))) if kept else []
         for penalty in PENALTIES[len(found) :]:
             start = found[-1] if found else np.zeros(classes * (width + 1))
             told = minimize(
@@ -86,7 +87,7 @@ def fit_probe(
             found.append(told.x)
             content = io.BytesIO()
             np.save(content, np.stack(found))
-            write_bytes(fitted, content.getvalue())
+            write_sealed(fitted, content.getvalue())
         best, least = None, np.inf
         for penalty, vector in zip(PENALTIES, found, strict=True):
             rows = vector.reshape(classes, width + 1).astype(np.float32)

@@ -65,7 +65,7 @@ def lay_out(tars: Sequence[Path], items: Sequence[Item], folder: Path, few: bool
             path = part / f"{item.item_id}.png"
             if images and not has_png(path):
                 places = images.values()
-                cells = [reader.read_image(p.tar, p.offset, p.length) for p in places]
+                cells = [reader.read_image(p.tar, p.offset, p.length, p.sha256) for p in places]
                 write_flushed(path, encode(grid(cells, item.item_id), "png"))
         counts = {item.item_id: len(n) for item, n in zip(items, found, strict=True) if n}
         if set(counts.values()) != {IMAGES_PER_PROMPT}:

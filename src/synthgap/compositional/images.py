@@ -124,7 +124,7 @@ def require_whole(found: Sequence[dict[int, Place]], few: bool) -> None:
 
 def read_png(reader: ImageReader, place: Place) -> bytes:
     """Return an image as PNG: its own bytes where it is one, else the same pixels."""
-    content = reader.read_bytes(place.tar, place.offset, place.length)
+    content = reader.read_bytes(place.tar, place.offset, place.length, place.sha256)
     return content if content.startswith(_PNG) else encode(decode(content), "png")
 
 

@@ -1,12 +1,13 @@
 """An index and a value for each of many images, found a block at a time by a job that may die."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgap.atomic import atomic_path
+from synthgap.atomic import read_sealed, write_sealed
 from synthgap.progress import Progress
 
 
@@ -39,15 +40,18 @@ class Blocks:
     @property
     def missing(self) -> list[slice]:
         """What is still to be found."""
-        return [part for part in self.parts if not self._file(part).exists()]
+        return [part for part in self.parts if read_sealed(self._file(part)) is None]
 
     def keep(self, part: slice, index: NDArray[np.int64], value: NDArray[np.float64]) -> None:
         """Write what was found for a part of the images; from then on it is not missing."""
-        with atomic_path(self._file(part)) as path, path.open("wb") as file:
-            # Both as float64, which holds any index exactly.
-            np.save(file, np.stack([index.astype(np.float64), value]))
+        content = io.BytesIO()
+        # Both as float64, which holds any index exactly.
+        np.save(content, np.stack([index.astype(np.float64), value]))
+        write_sealed(self._file(part), content.getvalue())
 
     def whole(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return index and value of all images; nothing may be missing."""
-        index, value = np.concatenate([np.load(self._file(part)) for part in self.parts], axis=1)
+        found = (read_sealed(self._file(part)) for part in self.parts)
+        arrays = [np.load(io.BytesIO(content)) for content in found if content is not None]
+        index, value = np.concatenate(arrays, axis=1)
         return index.astype(np.int64), value

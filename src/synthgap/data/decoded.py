@@ -57,7 +57,9 @@ class EncodedImages:
         if not len(manifest):
             raise UserError(f"{manifest.path} has no images; a training needs one at least")
         self.path, self.size, self.share = manifest.path, size, share
-        columns = (manifest.table[name].to_pylist() for name in ("shard", "offset", "length"))
+        columns = (
+            manifest.table[name].to_pylist() for name in ("shard", "offset", "length", "sha256")
+        )
         self._places = list(zip(*columns, strict=True))
         self._reader = ImageReader()
         first = self._decode(0)
@@ -83,8 +85,8 @@ class EncodedImages:
         return fitted(image, self.size, self.share)
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
-        shard, offset, length = self._places[index]
-        return self._reader.read_image(self.path.parent / shard, offset, length)
+        shard, offset, length, sha256 = self._places[index]
+        return self._reader.read_image(self.path.parent / shard, offset, length, sha256)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

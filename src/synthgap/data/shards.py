@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgap import checksums
 from synthgap.atomic import atomic_path, write_text
 from synthgap.data.images import SUFFIXES, ImageFormat, decode, encode
 from synthgap.errors import UserError
@@ -150,12 +151,14 @@ class ShardWriter:
 
 
 def read_rows(tar: Path) -> pa.Table:
-    """Return the rows of a shard, checking that its tar is whole.
+    """Return the rows of a shard, checking that they are whole and its tar is.
 
     Raises:
-        UserError: the tar is missing, or shorter or longer than when it was written.
+        UserError: the tar is missing, or shorter or longer than when it was written; or its rows or
+            facts are damaged.
     """
     tar = Path(tar)
+    checksums.check([tar])
     rows = pq.read_table(tar.with_suffix(".parquet"))
     expected = int((rows.schema.metadata or {}).get(b"tar_bytes", b"-1"))
     found = tar.stat().st_size if tar.exists() else 0
@@ -179,7 +182,10 @@ def read_shard(tar: Path, batch: int = 64) -> Iterator[tuple[list[Sample], list[
     with ImageReader() as reader:
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
-            images = [reader.read_bytes(Path(tar), row["offset"], row["length"]) for row in part]
+            images = [
+                reader.read_bytes(Path(tar), row["offset"], row["length"], row["sha256"])
+                for row in part
+            ]
             yield [sample_of(row) for row in part], images
 
 
@@ -217,8 +223,15 @@ class ImageReader:
         self._files: dict[Path, int] = {}
         self._lock = threading.Lock()
 
-    def read_bytes(self, tar: Path, offset: int, length: int) -> bytes:
-        """Return `length` bytes at `offset`; raises UserError if the tar ends before."""
+    def read_bytes(self, tar: Path, offset: int, length: int, sha256: str | None) -> bytes:
+        """Return `length` bytes at `offset`.
+
+        Args:
+            sha256: what the shard's rows say of them; None to compare nothing.
+
+        Raises:
+            UserError: the tar is cut short, or these are not the bytes that were written.
+        """
         with self._lock:
             if tar not in self._files:
                 if len(self._files) >= self.MOST_OPEN:
@@ -234,11 +247,18 @@ class ImageReader:
                 f"{tar} is cut short: no image of {length} bytes at {offset}; delete it and run "
                 "snakemake again to make it anew"
             )
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(
+                f"{tar} is damaged: the image at byte {offset} is not the one that was written; "
+                "delete it and run snakemake again to make it anew"
+            )
         return content
 
-    def read_image(self, tar: Path, offset: int, length: int) -> NDArray[np.uint8]:
-        """Return the image at `offset`, uint8 (height, width, 3); UserError if it is none."""
-        content = self.read_bytes(tar, offset, length)
+    def read_image(
+        self, tar: Path, offset: int, length: int, sha256: str | None
+    ) -> NDArray[np.uint8]:
+        """Return an image, uint8 (height, width, 3); UserError if it is none, or not that one."""
+        content = self.read_bytes(tar, offset, length, sha256)
         try:
             return decode(content)
         except (OSError, SyntaxError, ValueError) as error:
@@ -301,12 +321,13 @@ class Manifest:
             table["shard"].to_pylist(),
             table["offset"].to_pylist(),
             table["length"].to_pylist(),
+            table["sha256"].to_pylist(),
             strict=True,
         )
         with ImageReader() as reader:
             images = [
-                reader.read_image(self.path.parent / shard, offset, length)
-                for shard, offset, length in places
+                reader.read_image(self.path.parent / shard, offset, length, sha256)
+                for shard, offset, length, sha256 in places
             ]
         sizes = {image.shape for image in images}
         if len(sizes) > 1:

@@ -1,5 +1,6 @@
 """The resumable loop: prompts to images, batch by batch, each batch kept as soon as it is done."""
 
+import io
 import json
 import logging
 import time
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
-from synthgap.atomic import atomic_path
+from synthgap.atomic import read_sealed, write_sealed
 from synthgap.data.images import ImageFormat, encode
 from synthgap.errors import UserError
 from synthgap.progress import Progress
@@ -144,8 +145,8 @@ def generate_resumably(
         UserError: more than `max_failed` images failed, or not even one fits in memory.
     """
     position = 0
-    while (file := _batch_file(folder, position)).exists():
-        position += _count(file, tally)
+    while (table := _read(_batch_file(folder, position))) is not None:
+        position += _count(table, tally)
         _check_failed(tally, max_failed)
     if position < len(rows):
         model = load()
@@ -193,7 +194,9 @@ def generate_resumably(
                 waiting.popleft().result()
     position = 0
     while position < len(rows):
-        table = pq.read_table(_batch_file(folder, position))
+        file = _batch_file(folder, position)
+        if (table := _read(file)) is None:
+            raise UserError(f"{file} was damaged or removed; run the same command again")
         for row in table.to_pylist():
             yield Made(**row | {"details": json.loads(row["details"])})
         position += table.num_rows
@@ -264,17 +267,24 @@ def _write(
         one.image = content.result() if content else None
     rows = [asdict(one) | {"details": json.dumps(one.details, sort_keys=True)} for one in made]
     schema = BATCH_SCHEMA.with_metadata({"facts": json.dumps(facts)})
-    with atomic_path(file) as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema), part)
+    table = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema), table)
+    write_sealed(file, table.getvalue())
+
+
+def _read(file: Path) -> pa.Table | None:
+    """Return a batch that is finished, or None where it is not there, or damaged."""
+    content = read_sealed(file)
+    return None if content is None else pq.read_table(pa.BufferReader(content))
 
 
 def _batch_file(folder: Path, start: int) -> Path:
-    return folder / f"batch-{start:08d}.parquet"
+    return folder / f"batch-{start:08d}.sealed"
 
 
-def _count(file: Path, tally: Tally) -> int:
+def _count(table: pa.Table, tally: Tally) -> int:
     """Add a batch of an earlier attempt to the tally and return how many images it holds."""
-    table = pq.read_table(file, columns=["status", "details"])
+    table = table.select(["status", "details"])
     facts = json.loads(table.schema.metadata[b"facts"])
     tally.seconds += facts["seconds"]
     tally.batch_size = facts["batch_size"]

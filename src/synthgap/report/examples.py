@@ -246,7 +246,7 @@ def describe(sheets: Mapping[str, list[Picked]], captions: Mapping[str, str]) ->
         for sheet, picked in sheets.items():
             for one in picked:
                 tar, row = _shard_row(one)
-                image = reader.read_image(tar, row["offset"], row["length"])
+                image = reader.read_image(tar, row["offset"], row["length"], row["sha256"])
                 found.made.setdefault(str(tar), _made(tar))
                 height, width = image.shape[:2]
                 known: dict[str, Any] = {name: row[name] for name in SCHEMA.names if name in row}

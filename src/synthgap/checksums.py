@@ -1,0 +1,112 @@
+"""Digests of what jobs write, kept beside it: a damaged file is never taken for a whole one.
+
+Beside `manifest.parquet` lies `.manifest.parquet.sha256`, a line a file as `sha256sum` writes and
+checks them (`cd FOLDER && sha256sum --check .NAME.sha256`); of a folder, the digests of all its
+files. A job notes what it wrote when it has ended well, and looks at what it reads before it
+begins. Files that nobody noted, such as those that users bring, are read as they are. Tars are
+left out: each image of a shard is compared when it is read (`synthgap.data.shards`).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from synthgap.atomic import write_text
+from synthgap.errors import UserError
+
+THREADS = 4
+_AT_ONCE = 1 << 20
+
+
+def note_of(path: Path) -> Path:
+    """Return the place of the digests of a file or folder."""
+    return path.with_name(f".{path.name}.sha256")
+
+
+def noted(paths: Iterable[Path]) -> list[Path]:
+    """Return the files and folders that have digests: of a tar, rows and facts beside it."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.suffix == ".tar":
+            found |= dict.fromkeys([path.with_suffix(".parquet"), path.with_suffix(".json")])
+        elif path.name:
+            found[path] = None
+    return list(found)
+
+
+def note(paths: Iterable[Path]) -> None:
+    """Write the digests of what was written; what is not there has none."""
+    for path in noted(paths):
+        files = _files(path)
+        if not files:
+            continue
+        with ThreadPoolExecutor(THREADS) as pool:
+            digests = pool.map(digest, files)
+        names = (file.relative_to(path.parent).as_posix() for file in files)
+        lines = (f"{one}  {name}\n" for one, name in zip(digests, names, strict=True))
+        write_text(note_of(path), "".join(lines))
+
+
+def forget(paths: Iterable[Path]) -> None:
+    """Remove the digests of what is about to be written anew."""
+    for path in noted(paths):
+        note_of(path).unlink(missing_ok=True)
+
+
+def check(paths: Iterable[Path]) -> None:
+    """Compare files and folders with their digests, where there are any.
+
+    Raises:
+        UserError: one has other bytes than when it was written, or is gone; with its name.
+    """
+    for path in noted(paths):
+        whole, expected = path, _read(path)
+        if not expected:  # a folder's own, and what is in it
+            whole = path.parent
+            expected = {file: told for file, told in _read(whole).items() if _within(file, path)}
+        with ThreadPoolExecutor(THREADS) as pool:
+            for file, found in zip(expected, pool.map(_found, expected), strict=True):
+                if found != expected[file]:
+                    raise UserError(damaged(whole, file, found is None))
+
+
+def _read(path: Path) -> dict[Path, str]:
+    try:
+        lines = note_of(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except (OSError, ValueError):  # none, or a path without a name
+        return {}
+    told = (line.partition("  ") for line in lines)
+    return {path.parent / name: found for found, _, name in told}
+
+
+def _within(file: Path, path: Path) -> bool:
+    return file == path or path in file.parents
+
+
+def damaged(path: Path, file: Path, gone: bool = False) -> str:
+    """Return what is said of a file, in a folder or alone, that is not as it was written."""
+    wrong = "is gone" if gone else "is damaged: it has other bytes than when it was written"
+    return f"{file} {wrong}; delete {path} and run snakemake again to make it anew"
+
+
+def digest(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(_AT_ONCE):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _found(file: Path) -> str | None:
+    try:
+        return digest(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return [path] if path.is_file() else []

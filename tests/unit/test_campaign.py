@@ -1,0 +1,90 @@
+"""The campaign's rows, its rules, and that the page's table is of the file of results."""
+
+import random
+
+import pytest
+
+from campaign import PARTS, disk, long_run, report, rows, study
+
+
+def test_page_and_results_agree():
+    text = report.PAGE.read_text(encoding="utf-8")
+    assert report.page(text, rows.read(report.HERE / "results.jsonl")) == text
+
+
+def test_committed_results_have_no_defect_that_is_not_named():
+    found = rows.read(report.HERE / "results.jsonl")
+    assert {row["part"] for row in found} <= set(PARTS)
+
+
+def test_choices_are_of_seed_part_and_number():
+    first = rows.chance(0, "kills", 7).random()
+    assert rows.chance(0, "kills", 7).random() == first
+    others = [(1, "kills", 7), (0, "disk", 7), (0, "kills", 8)]
+    assert all(rows.chance(*other).random() != first for other in others)
+
+
+def test_rows_are_appended_and_a_torn_line_is_left_out(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    told = {"fault": "a kill", "hit": "a stage", "outcome": rows.RECOVERED}
+    for number in (1, 2):
+        rows.append(file, rows.row("kills", 0, number, **told))
+    with file.open("a") as torn:
+        torn.write('{"part": "kil')
+    assert [row["number"] for row in rows.read(file)] == [1, 2]
+
+
+def test_the_table_counts_times_and_losses():
+    def made(outcome, times=1, losses=0, fault="a kill"):
+        more = {"times": times, "losses": losses, "stages": ["train"]}
+        return rows.row("kills", 0, 1, fault=fault, hit="", outcome=outcome, **more)
+
+    table = report.table([made(rows.RECOVERED, 3), made("DEFECT: gone", 1, 1), made("late", 0)])
+    assert "| kills | a kill | 4 | 3 | 0 | 1 DEFECT: gone | 1 |" in table
+    assert "4 kills over 1 stages: `train` 4." in table
+
+
+def test_times_in_facts_are_no_difference():
+    one, other = b'{"seconds": 1, "of": [{"host": "a", "n": 2}]}', b'{"of": [{"n": 2}]}'
+    assert study.digest("a.json", one) == study.digest("a.json", other)
+    assert study.digest("a.json", one) != study.digest("a.json", one.replace(b"2", b"3"))
+    assert study.digest("a.txt", one) != study.digest("a.txt", other)
+
+
+def test_each_damage_changes_the_bytes():
+    whole = bytes(range(1, 200)) * 100
+    for number in range(50):
+        how, hurt = disk.hurt_bytes(random.Random(number), whole)
+        assert hurt != whole, how
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ("error: a.parquet is damaged", None),
+        ("error: it is damaged", "names none"),
+        ("Traceback (most recent call last)\nerror: a.parquet", "traceback"),
+        ("error: a.parquet\nerror: b", "2 lines"),
+        ("", "0 lines"),
+    ],
+)
+def test_a_refusal_is_one_line_that_names_the_file(said, wrong):
+    found = disk.refusal(said, ["a.parquet"])
+    assert found is None if wrong is None else wrong in found
+
+
+def loops(memory, files=10):
+    return [
+        {"memory": m * 2**20, "files": files + 0 * i, "threads": 3, "temporary": 5}
+        for i, m in enumerate(memory)
+    ]
+
+
+def test_noise_is_no_growth_and_growth_is():
+    noise = random.Random(0)
+    assert long_run.growth(loops([300 + noise.random() for _ in range(40)]))[0] == []
+    assert long_run.growth(loops([300 + i for i in range(40)]))[0]
+    leaking = loops([300] * 40)
+    for number, one in enumerate(leaking):
+        one["files"] += number // 10
+    assert long_run.growth(leaking)[0] == ["files grow from 12 to 13"]
