@@ -1,7 +1,8 @@
 // Charts: drawn as they come near, in the colours and the width of the page.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const NEUTRALS = JSON.parse(document.getElementById("neutrals").textContent); // by colour on white, colour on black
+// By each grey on white, the one on black.
+const NEUTRALS = JSON.parse(document.getElementById("neutrals").textContent);
 const MARGIN = 90; // about what axis and labels take beside a panel, in pixels
 const WIDEST_NARROW = 620;
 
@@ -28,14 +29,15 @@ function suited(text, width) {
 
 async function show(chart) {
   const text = document.getElementById(chart.dataset.spec).textContent;
-  const { view } = await vegaEmbed(chart, suited(text, chart.clientWidth), {
+  chart.drawn?.finalize();
+  chart.drawn = await vegaEmbed(chart, suited(text, chart.clientWidth), {
     renderer: "svg", tooltip: { theme: dark.matches ? "dark" : "light" },
     actions: { export: true, source: false, compiled: false, editor: false },
   });
   chart.classList.add("live");
   chart.querySelector("summary").setAttribute("aria-label", "Save this figure");
   const field = JSON.parse(text).usermeta?.series?.field;
-  if (field) follow(view, field, chart.parentElement.querySelectorAll("[data-series]"));
+  if (field) follow(chart.drawn.view, field, chart.parentElement.querySelectorAll("[data-series]"));
 }
 
 // The legend and the buttons are two ways to the same choice, which the chart keeps.

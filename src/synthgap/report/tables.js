@@ -15,11 +15,11 @@ for (const table of document.querySelectorAll(".scroll table")) {
   table.querySelectorAll("tbody td").forEach(sortable);
   const region = table.closest(".scroll");
   const filter = table.tBodies[0].rows.length >= FILTERED_FROM;
-  new jQuery.fn.dataTable.Api(jQuery(table).DataTable({
+  const shown = jQuery(table).DataTable({
     paging: false, info: false, searching: filter, order: [], autoWidth: false,
     layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
-  }));
-  if (filter) region.before(filterOf(jQuery(table).DataTable(), region.getAttribute("aria-label")));
+  });
+  if (filter) region.before(filterOf(shown, region.getAttribute("aria-label")));
 }
 
 function filterOf(table, label) {
