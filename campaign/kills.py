@@ -52,6 +52,11 @@ class Trial:
         return self.tree.folder / "said.txt"
 
 
+def prepare() -> None:
+    """Make the study once without disturbance, and import what its stages do."""
+    forked.prepare()
+
+
 def trials(seed: int, number: int) -> Row:
     """Make one trial."""
     chance = rows.chance(seed, PART, number)

@@ -209,7 +209,10 @@ def _read_paths(args: argparse.Namespace) -> list[Path]:
 
 
 def _names_file(value: object) -> bool:
-    return isinstance(value, str) and "/" in value and len(value) < 4096 and Path(value).exists()
+    try:
+        return isinstance(value, str) and "/" in value and Path(value).exists()
+    except OSError:  # words that are too long for a name
+        return False
 
 
 def _written_paths(args: argparse.Namespace) -> list[Path]:
