@@ -28,7 +28,7 @@ PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "slurm", "envs")
 TARGETS = ("all", "cards")
 # What facts say of the run and not of what it made.
 TIMES = {"seconds", "images_per_second", "host", "slurm_job"}
-PATIENCE = 600.0
+PATIENCE = float(os.environ.get("SYNTHGAP_CAMPAIGN_PATIENCE", "600"))  # seconds
 PREFIX = 'trap : TERM; set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; '
 
 
