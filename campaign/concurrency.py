@@ -14,6 +14,11 @@ PART = "concurrency"
 REFUSED = ("Directory cannot be locked", "--unlock")
 
 
+def prepare() -> None:
+    """Make the study once without disturbance."""
+    study.reference()
+
+
 def trials(seed: int, number: int) -> Row:
     """Make one trial, the kinds in turn."""
     chance = rows.chance(seed, PART, number)

@@ -25,6 +25,11 @@ PART = "disk"
 MARGIN = 64 << 10
 
 
+def prepare() -> None:
+    """Make the study once without disturbance."""
+    study.reference()
+
+
 def trials(seed: int, number: int) -> Row:
     """Make one trial: of damaged files three times as often as of the others."""
     chance = rows.chance(seed, PART, number)

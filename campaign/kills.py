@@ -1,7 +1,8 @@
 """Kills: a signal to a random process of the study at a random moment, and a start again.
 
 A trial removes what some jobs made, makes it again, and is killed meanwhile, once or several times:
-in one of three it is Snakemake that makes it, else the job's command by hand, which costs less.
+it is Snakemake that makes it, or the job's command by hand, or a fork that runs the command, which
+costs least.
 After each kill whatever lies under a final name must be whole, and in the end all files must be
 those of the undisturbed run, with no process and no temporary file left.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from campaign import rows, study
+from campaign import forked, rows, study
 from campaign.rows import Row
 from campaign.study import Job, Tree
 
@@ -26,6 +27,10 @@ PART = "kills"
 SIGNALS = {"SIGKILL": 0.5, "SIGTERM": 0.3, "SIGINT": 0.2}
 MOMENTS = {"starting": 0.2, "at work": 0.4, "writing": 0.4}
 MOST_STARTS = 12
+RUN, HAND, FORK = "kill of a run", "kill of a stage started by hand", "kill of a stage's work"
+WAYS = {RUN: 0.15, HAND: 0.15, FORK: 0.7}
+
+Process = subprocess.Popen[bytes] | forked.Forked
 
 
 @dataclass
@@ -47,26 +52,33 @@ class Trial:
         return self.tree.folder / "said.txt"
 
 
+def prepare() -> None:
+    """Make the study once without disturbance, and import what its stages do."""
+    forked.prepare()
+
+
 def trials(seed: int, number: int) -> Row:
     """Make one trial."""
     chance = rows.chance(seed, PART, number)
-    by_snakemake = chance.random() < 1 / 3
-    jobs = choose(chance, number, chain=by_snakemake)
+    way = chance.choices(list(WAYS), list(WAYS.values()))[0]
+    jobs = choose(chance, number, chain=way == RUN)
+    if way == FORK and not forked.possible(jobs[0]):
+        way = HAND
     rules = "+".join(job.rule for job in jobs)
     with study.copy_of_study() as tree:
         trial = Trial(tree, chance, jobs)
         for job in jobs:
             tree.remove(job)
         wanted = 1 + (chance.random() < 0.5) + (chance.random() < 0.25)
-        disturb(trial, wanted, by_snakemake)
+        wanted *= 1 + (way == FORK)
+        disturb(trial, wanted, way)
         finish(trial)
         wrong = trial.wrong
-    fault = "kill of a run" if by_snakemake else "kill of a stage started by hand"
     return rows.row(
         PART,
         seed,
         number,
-        fault=fault,
+        fault=way,
         hit=f"{rules}: {', '.join(trial.kills)}",
         moment=", ".join(trial.moments),
         outcome=f"{rows.DEFECT}: {'; '.join(wrong[:5])}" if wrong else rows.RECOVERED,
@@ -92,11 +104,11 @@ def choose(chance: random.Random, number: int, *, chain: bool) -> list[Job]:
     return found
 
 
-def disturb(trial: Trial, wanted: int, by_snakemake: bool) -> None:
+def disturb(trial: Trial, wanted: int, way: str) -> None:
     """Start what was removed until it ends by itself, and kill it as often as is wanted."""
     while trial.starts < MOST_STARTS:
         trial.starts += 1
-        process = start(trial, by_snakemake)
+        process = start(trial, way)
         killing = len(trial.kills) < wanted and trial.starts < MOST_STARTS - 1
         if killing and strike(trial, process):
             for job in trial.jobs:
@@ -114,7 +126,7 @@ def disturb(trial: Trial, wanted: int, by_snakemake: bool) -> None:
                     trial.tree.remove(job)
                 continue
             return
-        if by_snakemake and "--unlock" in said:
+        if way == RUN and "--unlock" in said:
             trial.unlocks += 1
             done = trial.tree.snakemake("--unlock", "--cores", "1")
             if done.returncode:
@@ -126,11 +138,13 @@ def disturb(trial: Trial, wanted: int, by_snakemake: bool) -> None:
     trial.wrong.append(f"not done after {trial.starts} starts")
 
 
-def start(trial: Trial, by_snakemake: bool) -> subprocess.Popen[bytes]:
+def start(trial: Trial, way: str) -> Process:
     """Start the run, or the one job."""
-    if by_snakemake:
+    if way == RUN:
         targets = list(dict.fromkeys(job.outputs[0] for job in trial.jobs))
         return trial.tree.workflow("--cores", "2", *targets, output=trial.said)
+    if way == FORK:
+        return forked.Forked(trial.tree, trial.jobs[0], trial.said)
     return trial.tree.by_hand(trial.jobs[0], trial.said)
 
 
@@ -139,7 +153,7 @@ def study_half(trial: Trial, job: Job) -> list[str]:
     return [f"after {trial.kills[-1]}: {one}" for one in trial.tree.half_written(job)]
 
 
-def strike(trial: Trial, process: subprocess.Popen[bytes]) -> bool:
+def strike(trial: Trial, process: Process) -> bool:
     """Wait for a moment and send a signal; say whether there was something to hit."""
     chance = trial.chance
     moment = chance.choices(list(MOMENTS), list(MOMENTS.values()))[0]
@@ -150,12 +164,13 @@ def strike(trial: Trial, process: subprocess.Popen[bytes]) -> bool:
     log = trial.tree.folder / job.log
     before = log.stat().st_mtime_ns if log.exists() else 0
     begun = time.monotonic()
+    most = 0.6 if isinstance(process, forked.Forked) else 6.0  # as long as imports take
 
     def at_work() -> bool:
         return log.exists() and log.stat().st_mtime_ns > before and log.stat().st_size > 0
 
     if moment == "starting":
-        until(process, lambda: time.monotonic() - begun > 6 * further)
+        until(process, lambda: time.monotonic() - begun > most * further)
     elif moment == "at work":
         until(process, at_work)
         reached = time.monotonic()
@@ -176,10 +191,10 @@ def strike(trial: Trial, process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def until(process: subprocess.Popen[bytes], true: Callable[[], bool]) -> None:
+def until(process: Process, true: Callable[[], bool]) -> None:
     """Wait until something is so, or the process has ended."""
     while process.poll() is None and not true():
-        time.sleep(0.001)
+        time.sleep(0.003)
 
 
 class Watched:
@@ -237,7 +252,7 @@ def role_of(process: psutil.Process) -> str:
     return "stage"
 
 
-def end_of(trial: Trial, process: subprocess.Popen[bytes]) -> bool:
+def end_of(trial: Trial, process: Process) -> bool:
     """Wait for the end of what was started. A hang is a defect."""
     try:
         process.wait(study.PATIENCE)

@@ -24,6 +24,11 @@ LEAST = 12
 MEMORY_MB = 4.0
 
 
+def prepare() -> None:
+    """Make the study once without disturbance."""
+    study.reference()
+
+
 def trials(seed: int, number: int) -> Row:
     """Loop one stage."""
     chance = rows.chance(seed, PART, number)

@@ -28,7 +28,7 @@ PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "slurm", "envs")
 TARGETS = ("all", "cards")
 # What facts say of the run and not of what it made.
 TIMES = {"seconds", "images_per_second", "host", "slurm_job"}
-PATIENCE = 600.0
+PATIENCE = float(os.environ.get("SYNTHGAP_CAMPAIGN_PATIENCE", "600"))  # seconds
 PREFIX = 'trap : TERM; set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; '
 
 
@@ -219,7 +219,7 @@ class Tree:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                preexec_fn=own_session,
             )
 
     def by_hand(self, job: Job, output: Path) -> subprocess.Popen[bytes]:
@@ -353,6 +353,20 @@ class Tree:
             if name.startswith(".scratch/") or file.name.endswith(".part"):
                 found.append(name)
         return found
+
+
+def own_session() -> None:
+    """Lead a session, with no more of the processor than the one that this is started from.
+
+    Linux shares time between sessions first, and a new one begins without its elder's niceness.
+    """
+    group = Path("/proc/self/autogroup")
+    with suppress(OSError, IndexError):
+        nice = group.read_text().split()[-1]
+        os.setsid()
+        group.write_text(nice)
+    with suppress(OSError):
+        os.setsid()  # where there are no such groups; else it leads one already
 
 
 def differs(name: str) -> bool:

@@ -136,7 +136,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         if args.log and os.environ.get("RANK", "0") != "0":
             terminal.setLevel(logging.ERROR)
         elif args.log:
-            handler = logging.FileHandler(_own(args.log))
+            handler = _LogFile(_own(args.log))
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
             terminal.setLevel(logging.ERROR)
@@ -161,14 +161,35 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         log.error("stopped by a signal; finished work is kept, the same command goes on with it")
         sys.exit(143)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = error.filename or "the results or scratch folder"
+        if _is_full_disk(error):
+            where = getattr(error, "filename", None) or "the results or scratch folder"
             log.error("error: no space left on the disk of %s; free some and run again", where)
         elif isinstance(error, OSError) and error.filename:
             log.error("error: %s: %s", error.filename, error.strerror)
         else:
             log.exception("unexpected error")
         sys.exit(1)
+
+
+class _LogFile(logging.FileHandler):
+    """A log in which a full disk leaves a gap, and no stack traces on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over what cannot be written; what matters is on the terminal, too."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    """Say whether an error, or the one that it came of, is a full disk: some have it in words."""
+    if error is None:
+        return False
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return (
+        (isinstance(error, OSError) and error.errno in full)
+        or any(os.strerror(number) in str(error) for number in full)
+        or _is_full_disk(error.__cause__)
+    )
 
 
 def _own(path: Path) -> Path:
@@ -209,7 +230,10 @@ def _read_paths(args: argparse.Namespace) -> list[Path]:
 
 
 def _names_file(value: object) -> bool:
-    return isinstance(value, str) and "/" in value and len(value) < 4096 and Path(value).exists()
+    try:
+        return isinstance(value, str) and "/" in value and Path(value).exists()
+    except OSError:  # words that are too long for a name
+        return False
 
 
 def _written_paths(args: argparse.Namespace) -> list[Path]:

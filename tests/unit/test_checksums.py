@@ -91,6 +91,12 @@ run(parser, lambda args: args.copy and args.copy.write_bytes(args.table.read_byt
 """
 
 
+def test_long_words_in_settings_are_no_files(tmp_path):
+    told = '{"prompt": "' + "a/" + "b" * 5000 + '"}'
+    done = subprocess.run([sys.executable, "-c", COMMAND, "--named", told], cwd=tmp_path)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("option", ["--table", "--named"])
 def test_a_job_notes_what_it_writes_and_refuses_what_is_damaged(tmp_path, option):
     (tmp_path / "table.csv").write_text("1, 2")

@@ -133,7 +133,8 @@ def test_training_writes_models_and_history_and_removes_its_scratch(data, traine
         )
         assert float(found) == pytest.approx(losses[epoch], rel=1e-4)
     names = ["history.parquet", "last.safetensors", "model.safetensors"]
-    assert sorted(p.name for p in trained.iterdir()) == names
+    noted = [f".{name}.sha256" for name in names]
+    assert sorted(p.name for p in trained.iterdir()) == sorted([*names, *noted])
 
 
 def test_a_killed_training_ends_in_the_same_bytes(data, trained, tmp_path):

@@ -299,3 +299,17 @@ def test_a_shard_keeps_its_own_rows(tmp_path):
     # Features beside somebody's tar make it no shard of ours.
     write_features(tmp_path / "b.parquet", ["k"], [(0, "owl")], ["d"], np.ones((1, 2), "f4"), {})
     assert not is_shard(tmp_path / "b.tar")
+
+
+def test_a_kill_while_features_are_read_leaves_nothing(tmp_path, monkeypatch):
+    path, folder = write(tmp_path / "f.parquet", slice(0, 3), VALUES[:3]), tmp_path / "raw"
+    read, seen = Features._read, []
+
+    def look(self, *given):
+        read(self, *given)
+        seen.extend(folder.iterdir())
+
+    monkeypatch.setattr(Features, "_read", look)
+    with Features([path], folder=folder) as features:
+        np.testing.assert_array_equal(features.values, VALUES[:3])
+    assert seen == []

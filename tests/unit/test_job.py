@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -159,3 +160,40 @@ def test_unfinished_work_is_known_by_the_state_of_all_that_was_read(tmp_path, mo
         file.write_text("newer")
         assert folder() != before
     assert not first.exists(), "what other settings left must go"
+
+
+FULL = """
+import resource, signal
+from synthgap.job import command, output_path, run
+parser = command("")
+parser.add_argument("--table", type=output_path)
+def main(args):
+    {body}
+run(parser, main)
+"""
+
+
+def full(tmp_path, body, **options):
+    words = ["--table", tmp_path / "a.table", "--log", tmp_path / "a.log"]
+    script = FULL.format(body=body)
+    command = [sys.executable, "-c", script, *words]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+def test_a_full_disk_that_a_library_tells_in_words_is_one_line(tmp_path):
+    told = "I/O error: No space left on device (os error 28)"
+    done = full(tmp_path, f"raise Exception('Error while serializing: {told}')")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no space left on the disk of the results or scratch")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_log_that_cannot_be_written_is_no_stack_trace(tmp_path):
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+
+    done = full(tmp_path, "raise OSError(28, 'No space left on device')", preexec_fn=no_room)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: no space left on the disk of the results or scratch folder; free some and run again"
+    ]

@@ -11,6 +11,7 @@ its last finished block and ends in the same file.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -186,6 +187,8 @@ def training_vectors(
         log.info("embedding %d training images, %.1f GB", size[0], 4e-9 * size[0] * size[1])
         with atomic_path(path) as part:
             out = np.lib.format.open_memmap(part, "w+", np.float32, size)
+            with part.open("rb+") as file:  # or a full disk is a crash and no error
+                os.posix_fallocate(file.fileno(), 0, part.stat().st_size)
             with Progress(len(out), "training images") as progress:
                 for start in range(0, len(out), args.batch_size):
                     images = training.images[start : start + args.batch_size]

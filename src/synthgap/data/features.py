@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -160,7 +160,7 @@ class Features:
         paths: one file or several shards of one encoder.
         samples: that many rows from the start; None for all.
         classes: rows of these class indices alone, before they are counted; None for all.
-        folder: for the array; a temporary one by default. What is put there is removed on `close`.
+        folder: for the array, where it has no name; that of temporary files by default.
 
     Attributes:
         values: (n, d) in the stored dtype, memory-mapped and read-only.
@@ -189,29 +189,21 @@ class Features:
         self._dtype: np.dtype[Any] = np.dtype(np.float32)
         self._seen: set[str] = set()
         self._classes: list[NDArray[np.int64]] = []
-        self._own = None if folder else tempfile.TemporaryDirectory(prefix="synthgap-features-")
-        where = Path(folder or self._own.name)  # type: ignore[union-attr]
-        where.mkdir(parents=True, exist_ok=True)
-        self._file = where / f"features-{uuid.uuid4().hex}.raw"
-        try:
-            self._read([Path(path) for path in paths], samples, classes)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        # It has no name, so that SIGKILL leaves nothing behind; what is mapped stays.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            self._read([Path(path) for path in paths], samples, classes, file)
+            file.flush()
             self.values: Values = np.memmap(
-                self._file, self._dtype, mode="r", shape=(len(self.keys), self.width)
+                file, self._dtype, mode="r", shape=(len(self.keys), self.width)
             )
-            # What is mapped stays, but nothing is left behind by SIGKILL.
-            self.close()
-        except BaseException:
-            self.close()
-            raise
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def close(self) -> None:
-        """Remove the file's name; what holds `values` keeps the array until it is gone."""
-        self._file.unlink(missing_ok=True)
-        if self._own is not None:
-            self._own.cleanup()
+        """Do nothing: what holds `values` keeps the array until it is gone."""
 
     def __enter__(self) -> Self:
         return self
@@ -220,7 +212,11 @@ class Features:
         self.close()
 
     def _read(
-        self, paths: Sequence[Path], samples: int | None, classes: Sequence[int] | None
+        self,
+        paths: Sequence[Path],
+        samples: int | None,
+        classes: Sequence[int] | None,
+        out: IO[bytes],
     ) -> None:
         files = [(path, _open(path)) for path in paths]
         found = _count(files, classes)
@@ -234,16 +230,15 @@ class Features:
             raise UserError(f"{names}: {found} images, and {samples} are asked for; ask for fewer")
         wanted = found if samples is None else samples
         # Written, not mapped for writing: a full disk is then an error and not a crash.
-        with self._file.open("wb") as out:
-            for number, (path, file) in enumerate(files):
-                self._compare(path, file, paths[0] if number else None)
-                for rows in _batches(path, file):
-                    rows = rows if classes is None else _of_classes(path, rows, classes)
-                    rows = rows.slice(0, wanted - len(self.keys))
-                    if rows.num_rows:
-                        out.write(self._add(path, rows).tobytes())
-                if len(self.keys) == wanted:
-                    break
+        for number, (path, file) in enumerate(files):
+            self._compare(path, file, paths[0] if number else None)
+            for rows in _batches(path, file):
+                rows = rows if classes is None else _of_classes(path, rows, classes)
+                rows = rows.slice(0, wanted - len(self.keys))
+                if rows.num_rows:
+                    out.write(self._add(path, rows).tobytes())
+            if len(self.keys) == wanted:
+                break
         if all(len(part) for part in self._classes):
             self.class_indices = np.concatenate(self._classes)
         self._seen.clear()
