@@ -6,13 +6,12 @@ import time
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from synthgap.data.images import centre_square
 from synthgap.data.real import open_dataset
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.data.slices import shard_slice
-from synthgap.errors import UserError
+from synthgap.errors import UserError, shown
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress
 
@@ -51,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
             )
             try:
                 image = centre_square(dataset.load(row["name"]), real["image_size"])
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                shard.add_failed(sample, f"unreadable {row['name']}: {error}")
+            except (OSError, ValueError) as error:
+                shard.add_failed(sample, f"unreadable {shown(row['name'])}: {error}")
             else:
                 shard.add(sample, np.asarray(image))
             bar.update()
