@@ -104,7 +104,9 @@ class Server:
 
     def __init__(self, modules: tuple[str, ...]) -> None:
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), str(ROOT / "tests")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT / "src"), str(ROOT), str(ROOT / "tests"), str(SCRIPTS)]
+            ),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",

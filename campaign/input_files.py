@@ -121,7 +121,12 @@ def image_trial(rng: random.Random, number: int, folder: Path) -> Found:
     given, may = _IMAGES[kind](rng, path)
     dataset = rng.choice(["imagefolder", "imagefolder", "parquet", "webdataset"])
     options = dict(PLAIN)
-    if path.is_file() and not path.is_symlink() and path.stat().st_size and dataset != "imagefolder":
+    if (
+        path.is_file()
+        and not path.is_symlink()
+        and path.stat().st_size
+        and dataset != "imagefolder"
+    ):
         options |= _packed(work, dataset)
     else:
         dataset = "imagefolder"
@@ -383,7 +388,8 @@ def _good(rng: random.Random, path: Path) -> tuple[str, str]:
         "bad EXIF": lambda: _encoded(
             image,
             rng.choice(["JPEG", "PNG", "WEBP"]),
-            exif=b"Exif\0\0" + rng.choice([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""])
+            exif=b"Exif\0\0"
+            + rng.choice([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""])
             + rng.randbytes(rng.randrange(60)),
         ),
         "grey JPEG": lambda: _encoded(image.convert("L"), "JPEG"),
@@ -556,7 +562,9 @@ def _damaged(rng: random.Random, path: Path) -> tuple[str, ...]:
 
 
 def _compressed(rng: random.Random, path: Path) -> tuple[str, ...]:
-    path.write_bytes(_whole(rng, lambda tar, number: None, mode=rng.choice(["w:gz", "w:bz2", "w:xz"])))
+    path.write_bytes(
+        _whole(rng, lambda tar, number: None, mode=rng.choice(["w:gz", "w:bz2", "w:xz"]))
+    )
     return (REFUSED,)
 
 

@@ -4,11 +4,10 @@ import argparse
 import time
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from synthgap.data.images import centre_square
 from synthgap.data.real import open_dataset
+from synthgap.data.real.splits import INDEX_SCHEMA, read_index
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.data.slices import shard_slice
 from synthgap.errors import UserError, shown
@@ -32,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     real = args.dataset
     dataset = open_dataset(real, args.section)
-    index = pq.read_table(args.index, filters=pc.field("split") == args.split)
+    index = read_index(args.index, INDEX_SCHEMA.names, args.split)
     rows = index.to_pylist()[shard_slice(index.num_rows, args.shard, args.shards)]
     if not rows:
         raise UserError(

@@ -17,6 +17,7 @@ from synthgap.progress import Progress
 LARGEST_IMAGE = 1 << 30  # bytes
 LONGEST_CLASS = 100  # bytes of a .cls file: a whole number
 
+
 @dataclass(frozen=True)
 class WebDatasetImages:
     """Tars as `timm/imagenet-1k-wds` has them: an integer in KEY.cls tells the class.
