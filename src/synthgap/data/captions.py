@@ -30,9 +30,7 @@ CAPTION_SCHEMA = pa.schema(
     ]
 )
 # What captioners leave out that cannot tell.
-MAY_LACK = tuple(
-    {*CAPTION_SCHEMA.names} - {"key", "class_index", "class_name", "caption", "status"}
-)
+MAY_LACK = tuple({*CAPTION_SCHEMA.names} - {"key", "caption", "status"})
 
 
 def read_all(path: Path) -> Iterator[dict[str, Any]]:

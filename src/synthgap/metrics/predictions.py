@@ -27,6 +27,8 @@ COLUMNS = pa.schema(
         ("top_classes", pa.list_(pa.int32())),
     ]
 )
+# What files of earlier versions lack.
+MAY_LACK = ("image", "probability_of_class", "log_likelihood", "top_classes")
 
 CLASSES_SCHEMA = pa.schema(
     [
@@ -59,7 +61,7 @@ class Predictions:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.table = read_table(path, COLUMNS, "evaluate_classifier")
+            self.table = read_table(path, COLUMNS, "evaluate_classifier", MAY_LACK)
             facts = self.table.schema.metadata
             self.classes: list[str] = json.loads(facts[b"classes"])
             self.train_images = int(facts[b"train_images"])
