@@ -1,128 +1,311 @@
-"""A job's command without the seconds that Python takes to import torch: by a fork.
+"""Commands of the workflow in forked processes: hundreds of trials without as many imports.
 
-The runner imports the libraries of all commands once, and none of the project; a fork of it then
-runs a command as `python SCRIPT OPTIONS` would, in a folder of its own. So hundreds of kills hit
-the work itself. What has a launcher or a shell is for trials that start processes as they are.
+A server imports what the commands need and starts no thread; each trial is a fork of it, with
+limits of time, memory and file size, in a folder of its own. Its standard error, its exit status
+and what it left of the files beside its results tell whether the trial is a defect.
 """
 
-import contextlib
-import importlib
+import hashlib
+import json
 import os
+import resource
 import runpy
-import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
-from functools import cache
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from campaign import study
-from campaign.study import Job, Tree
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ROOT / "workflow" / "scripts"
+MEGABYTE = 1 << 20
+RIGHT, REFUSED = "right result", "refused with one line"
+# Standard error may say more below its one line, indented: the images that cannot be read, say.
+SHOWN = 300
 
-LATER = (  # what commands import when they need it
-    "altair", "diffusers.models.autoencoders.autoencoder_kl", "diffusers.pipelines.pipeline_utils",
-    "diffusers.schedulers.scheduling_flow_match_euler_discrete", "matplotlib.pyplot",
-    "safetensors.torch", "scipy.optimize", "scipy.spatial", "sklearn.datasets", "timm", "torch",
-    "torchvision.transforms.v2", "transformers.models.t5.modeling_t5", "vl_convert",
-    "torch._dynamo", "transformers.models.clip.modeling_clip", "sklearn.neighbors",
-    "torch.distributed",
-)  # fmt: skip
-LIST = """
-import runpy, sys
-from pathlib import Path
-for script in sorted(Path(sys.argv[1]).glob("*.py")):
-    try:
-        runpy.run_path(str(script), run_name="listed")
-    except BaseException:
+LIGHT = (
+    "cv2",
+    "jsonschema",
+    "numpy",
+    "PIL.Image",
+    "pyarrow.parquet",
+    "simplejpeg",
+    "yaml",
+    "synthgap.captioners",
+    "synthgap.config",
+    "synthgap.data.real",
+    "synthgap.data.shards",
+    "synthgap.job",
+)
+HEAVY = (
+    *LIGHT,
+    "diffusers",
+    "timm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "synthgap.classifiers.evaluation",
+    "synthgap.encoders",
+    "synthgap.generators.loading",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial's process ended."""
+
+    status: int
+    """exit status; negative: the signal that ended it"""
+    out: str
+    error: str
+    seconds: float
+    late: bool
+    """it was ended since its time was over"""
+    megabytes: int
+    """most memory that it held"""
+
+    def fault(self) -> str:
+        """Say what of this is a defect in any case; "" if nothing is."""
+        last = next((x for x in reversed(self.error.splitlines()) if x.strip()), "")
+        if self.late:
+            return f"DEFECT hang: {self.seconds:.0f} s"
+        if self.status < 0:
+            return f"DEFECT ended by signal {-self.status}: {last[:SHOWN]}"
+        if "Traceback (most recent call last)" in self.error:
+            return f"DEFECT traceback: {last[:SHOWN]}"
+        if self.status and len(self.lines) != 1:
+            return f"DEFECT {len(self.lines)} lines: {self.error[:SHOWN]!r}"
+        return ""
+
+    @property
+    def lines(self) -> list[str]:
+        """What it told, without the indented list below a line."""
+        return [x for x in self.error.splitlines() if x.strip() and not x.startswith(" ")]
+
+    def outcome(self, wrong: str = "") -> str:
+        """Return the outcome of a trial.
+
+        Args:
+            wrong: what is wrong of the result, if it ended well.
+        """
+        if fault := self.fault():
+            return fault
+        if self.status:
+            return REFUSED
+        return f"DEFECT {wrong}" if wrong else RIGHT
+
+
+class Server:
+    """A process that forks one for each trial."""
+
+    def __init__(self, modules: tuple[str, ...]) -> None:
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT / "src"), str(ROOT), str(ROOT / "tests"), str(SCRIPTS)]
+            ),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "SYNTHGAP_SCRIPTS": str(SCRIPTS),
+            "SYNTHGAP_SOURCE": str(ROOT / "src"),
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "campaign.forked", *modules],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Have one job done."""
+        assert self._process.stdin and self._process.stdout
+        with self._lock:
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("the server of trials ended")
+        told: dict[str, Any] = json.loads(answer)
+        return told
+
+
+_servers: dict[tuple[str, ...], Server] = {}
+
+
+def _server(modules: tuple[str, ...]) -> Server:
+    if modules not in _servers:
+        _servers[modules] = Server(modules)
+    return _servers[modules]
+
+
+def run_command(
+    name: str,
+    arguments: list[object],
+    folder: Path,
+    *,
+    modules: tuple[str, ...] = LIGHT,
+    seconds: float = 60,
+    megabytes: int = 2000,
+    environment: dict[str, str] | None = None,
+    before: str = "",
+) -> Ended:
+    """Run a command of the workflow, as the rules do.
+
+    Args:
+        name: of `workflow/scripts/<name>.py`; or `<module>:<function>`, called without arguments.
+        folder: that it runs in.
+        megabytes: memory that it may take besides that of what is imported.
+        before: `<module>:<function>` called first, to plant a fault in the process.
+    """
+    job = {
+        "name": name,
+        "arguments": [str(one) for one in arguments],
+        "folder": str(folder),
+        "seconds": seconds,
+        "megabytes": megabytes,
+        "environment": environment or {},
+        "before": before,
+    }
+    told = _server(modules).run(job)
+    out, error = (folder.parent / f".{folder.name}.{kind}" for kind in ("out", "err"))
+    ended = Ended(
+        told["status"],
+        out.read_text(errors="replace"),
+        error.read_text(errors="replace"),
+        told["seconds"],
+        told["late"],
+        told["megabytes"],
+    )
+    out.unlink()
+    error.unlink()
+    return ended
+
+
+def listing(folder: Path, but: tuple[str, ...] = ()) -> str:
+    """Return a digest of the names, kinds and bytes of all below a folder.
+
+    Args:
+        but: folders, relative to it, that may change.
+    """
+    digest = hashlib.sha256()
+    for base, folders, files in os.walk(os.fsencode(folder)):
+        folders.sort()
+        where = os.path.relpath(base, os.fsencode(folder))
+        folders[:] = [x for x in folders if os.path.normpath(os.path.join(where, x)) not in
+                      {os.fsencode(one) for one in but}]  # fmt: skip
+        for name in sorted([*files, *folders]):
+            path = os.path.join(base, name)
+            state = os.lstat(path)
+            digest.update(os.path.join(where, name) + b"\0%o\0" % state.st_mode)
+            if os.path.isfile(path) and not os.path.islink(path):
+                with open(path, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+# What follows runs in the server and its forks.
+
+
+def _serve(modules: list[str]) -> None:
+    import importlib
+
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for module in modules:
+        importlib.import_module(module)
+    size = _virtual_megabytes()
+    for line in sys.stdin:
+        job = json.loads(line)
+        answers.write(json.dumps(_forked(job, size)) + "\n")
+        answers.flush()
+
+
+def _virtual_megabytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize() // MEGABYTE
+
+
+def _forked(job: dict[str, Any], size: int) -> dict[str, Any]:
+    started = time.monotonic()
+    child = os.fork()
+    if not child:
+        _child(job, size)
+    late = False
+    while True:
+        found, status, usage = os.wait4(child, os.WNOHANG)
+        if found:
+            break
+        if not late and time.monotonic() - started > job["seconds"]:
+            late = True
+            os.killpg(child, signal.SIGKILL)
+        time.sleep(0.005)
+    try:  # and all that it started
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
         pass
-print("\\n".join(sys.modules))
-"""
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "late": late,
+        "seconds": time.monotonic() - started,
+        "megabytes": usage.ru_maxrss // 1024,
+    }
 
 
-def possible(job: Job) -> bool:
-    """Say whether a job is one Python command."""
-    return job.command.startswith("python $SYNTHGAP_SCRIPTS/")
-
-
-@cache
-def prepare() -> None:
-    """Import what the commands import, but for the project's own modules."""
-    folder = study.reference()
-    scripts = folder / "workflow/scripts"
-    environment = os.environ | {"PYTHONPATH": f"{folder / 'src'}:{scripts}"}
-    listed = folder.with_suffix(".modules")
-    if not listed.exists():
-        command = [sys.executable, "-c", LIST, str(scripts)]
-        done = subprocess.run(command, env=environment, capture_output=True, check=True)
-        listed.write_bytes(done.stdout)
-    own = {"synthgap", "listed", "__main__", *(script.stem for script in scripts.glob("*.py"))}
-    for name in [*listed.read_text().split(), *LATER]:
-        if name.partition(".")[0] not in own:
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
-
-
-class Forked:
-    """A child that runs a job's command; it is asked for as `subprocess.Popen` is."""
-
-    def __init__(self, tree: Tree, job: Job, output: Path) -> None:
-        prepare()
-        self.returncode: int | None = None
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be(tree, job, output)
-
-    def poll(self) -> int | None:
-        """Return the exit status, or None while it runs."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
-
-    def wait(self, timeout: float) -> int:
-        """Return the exit status; raises subprocess.TimeoutExpired."""
-        end = time.monotonic() + timeout
-        while self.poll() is None:
-            if time.monotonic() > end:
-                raise subprocess.TimeoutExpired("fork", timeout)
-            time.sleep(0.005)
-        assert self.returncode is not None
-        return self.returncode
-
-
-def _be(tree: Tree, job: Job, output: Path) -> None:
-    """Become the command; does not return."""
-    status = 70
+def _child(job: dict[str, Any], size: int) -> None:
+    code = 0
     try:
-        study.own_session()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        for number in (1, 2):
+        os.setsid()
+        folder = Path(job["folder"])
+        for number, kind in ((0, None), (1, "out"), (2, "err")):
+            place = folder.parent / f".{folder.name}.{kind}" if kind else "/dev/null"
+            file = os.open(place, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if kind else 0), 0o644)
             os.dup2(file, number)
-        os.chdir(tree.folder)
-        os.environ.update(tree.environment())
-        source = str(tree.folder / "src")
-        sys.path[:] = [
-            source,
-            *(p for p in sys.path if p and not p.startswith(str(study.ROOT / "s"))),
-        ]
-        words = [os.path.expandvars(word) for word in shlex.split(job.command)]
-        sys.argv = words[1:]
-        sys.path.insert(0, str(Path(words[1]).parent))
-        runpy.run_path(words[1], run_name="__main__")
-        status = 0
-    except SystemExit as ended:
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        os.chdir(folder)
+        most = (size + job["megabytes"]) * MEGABYTE
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000 * MEGABYTE,) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.environ.update(job["environment"])
+        # As a fresh process would have it.
+        sys.stdin = open("/dev/null")
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+        if job["before"]:
+            _called(job["before"])
+        if ":" in job["name"]:
+            sys.argv = [job["name"], *job["arguments"]]
+            _called(job["name"])
+        else:
+            script = str(SCRIPTS / f"{job['name']}.py")
+            sys.argv, sys.path[0] = [script, *job["arguments"]], str(SCRIPTS)
+            runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
-        import traceback
-
+        code = 1
         traceback.print_exc()
-        status = 1
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _called(name: str) -> None:
+    import importlib
+
+    module, _, function = name.partition(":")
+    getattr(importlib.import_module(module), function)()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    _serve(sys.argv[1:])

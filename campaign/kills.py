@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from campaign import forked, rows, study
+from campaign import forked_stage, rows, study
 from campaign.rows import Row
 from campaign.study import Job, Tree
 
@@ -30,7 +30,7 @@ MOST_STARTS = 12
 RUN, HAND, FORK = "kill of a run", "kill of a stage started by hand", "kill of a stage's work"
 WAYS = {RUN: 0.15, HAND: 0.15, FORK: 0.7}
 
-Process = subprocess.Popen[bytes] | forked.Forked
+Process = subprocess.Popen[bytes] | forked_stage.Forked
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Trial:
 
 def prepare() -> None:
     """Make the study once without disturbance, and import what its stages do."""
-    forked.prepare()
+    forked_stage.prepare()
 
 
 def trials(seed: int, number: int) -> Row:
@@ -62,7 +62,7 @@ def trials(seed: int, number: int) -> Row:
     chance = rows.chance(seed, PART, number)
     way = chance.choices(list(WAYS), list(WAYS.values()))[0]
     jobs = choose(chance, number, chain=way == RUN)
-    if way == FORK and not forked.possible(jobs[0]):
+    if way == FORK and not forked_stage.possible(jobs[0]):
         way = HAND
     rules = "+".join(job.rule for job in jobs)
     with study.copy_of_study() as tree:
@@ -144,7 +144,7 @@ def start(trial: Trial, way: str) -> Process:
         targets = list(dict.fromkeys(job.outputs[0] for job in trial.jobs))
         return trial.tree.workflow("--cores", "2", *targets, output=trial.said)
     if way == FORK:
-        return forked.Forked(trial.tree, trial.jobs[0], trial.said)
+        return forked_stage.Forked(trial.tree, trial.jobs[0], trial.said)
     return trial.tree.by_hand(trial.jobs[0], trial.said)
 
 
@@ -164,7 +164,7 @@ def strike(trial: Trial, process: Process) -> bool:
     log = trial.tree.folder / job.log
     before = log.stat().st_mtime_ns if log.exists() else 0
     begun = time.monotonic()
-    most = 0.6 if isinstance(process, forked.Forked) else 6.0  # as long as imports take
+    most = 0.6 if isinstance(process, forked_stage.Forked) else 6.0  # as long as imports take
 
     def at_work() -> bool:
         return log.exists() and log.stat().st_mtime_ns > before and log.stat().st_size > 0

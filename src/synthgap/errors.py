@@ -24,3 +24,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean `{close[0]}`?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def shown(name: str) -> str:
+    """Return a name that others chose as it can stand in one line, what does not print escaped."""
+    return name if name.isprintable() else name.encode("unicode_escape").decode()

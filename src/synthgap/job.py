@@ -136,7 +136,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         if args.log and os.environ.get("RANK", "0") != "0":
             terminal.setLevel(logging.ERROR)
         elif args.log:
-            handler = _LogFile(_own(args.log))
+            handler = _LogFile(_own(args.log), errors="backslashreplace")
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
             log.addHandler(handler)
             terminal.setLevel(logging.ERROR)
@@ -166,6 +166,8 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             log.error("error: no space left on the disk of %s; free some and run again", where)
         elif isinstance(error, OSError) and error.filename:
             log.error("error: %s: %s", error.filename, error.strerror)
+        elif isinstance(error, MemoryError):
+            log.error("error: not enough memory; give the job more, or work in smaller parts")
         else:
             log.exception("unexpected error")
         sys.exit(1)

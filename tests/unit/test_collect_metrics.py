@@ -191,5 +191,5 @@ def test_seeds_that_were_tested_on_different_images_are_not_put_together(tmp_pat
 
 def test_other_files_are_no_predictions(tmp_path):
     pq.write_table(pa.table({"key": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match="no file of evaluate_classifier"):
+    with pytest.raises(UserError, match="evaluate_classifier makes such a file"):
         Predictions(tmp_path / "other.parquet")

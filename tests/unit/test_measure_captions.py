@@ -153,7 +153,7 @@ def test_collecting_takes_them(tmp_path, shards, monkeypatch):
 def test_tables_of_another_kind_are_refused(tmp_path, shards):
     (_, tar), _ = shards
     pq.write_table(pa.table({"key": ["0000-000000"]}), tmp_path / "other.parquet")
-    with pytest.raises(UserError, match=r"other\.parquet is no caption table"):
+    with pytest.raises(UserError, match=r"other\.parquet has no column `class_index`"):
         measure(tmp_path, [(tmp_path / "other.parquet", tar)])
 
 

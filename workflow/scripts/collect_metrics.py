@@ -26,7 +26,7 @@ from synthgap.metrics.predictions import (
     probability,
     read_runs,
 )
-from synthgap.metrics.table import Row, rows, to_table
+from synthgap.metrics.table import Row, read, rows, to_table
 
 REAL = "real"
 # With fewer classes, the right one is nearly always among five guesses.
@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
         runs = read_runs(args.recognised)
         found += recognition(args.recogniser, runs, args.sources, args.seed)
     for path in [*args.spectra, *args.captions]:
-        found += rows(pq.read_table(path))
+        found += rows(read(path))
     for path in args.measures:
         found += measured(path, args.sources)
     with atomic_path(args.classes) as part:

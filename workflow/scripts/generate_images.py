@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
+from synthgap.data.parquet_tables import parsed, read_table
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.data.slices import shard_slice
 from synthgap.devices import take_device
@@ -33,7 +34,16 @@ from synthgap.job import (
     state_digest,
 )
 
-COLUMNS = ["key", "class_index", "class_name", "prompt", "seed", "details"]
+PROMPT_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("class_index", pa.int64()),
+        ("class_name", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("details", pa.string()),
+    ]
+)
 
 
 def options() -> argparse.ArgumentParser:
@@ -117,17 +127,15 @@ def main(args: argparse.Namespace) -> None:
 
 def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, Any]]:
     """Return the rows of one shard's prompts."""
-    file = pq.ParquetFile(path)
-    if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; write_prompts makes such a file")
-    wanted = shard_slice(file.metadata.num_rows, shard, shards)
-    rows: list[dict[str, Any]] = (
-        file.read(COLUMNS).slice(wanted.start, wanted.stop - wanted.start).to_pylist()
-    )
+    table = read_table(path, PROMPT_SCHEMA, "write_prompts")
+    wanted = shard_slice(table.num_rows, shard, shards)
+    rows: list[dict[str, Any]] = table.slice(wanted.start, wanted.stop - wanted.start).to_pylist()
+    for row in rows:
+        parsed(path, row["details"])
     if shard >= shards:
         raise UserError(f"there is no shard {shard:05d}: the last of {shards} is {shards - 1:05d}")
     if not rows:
-        raise UserError(f"{path}: {shards} shards for {file.metadata.num_rows} images; use fewer")
+        raise UserError(f"{path}: {shards} shards for {table.num_rows} images; use fewer")
     return rows
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
 from synthgap.data.real import open_dataset, split_dataset
+from synthgap.data.real.splits import read_index
 from synthgap.errors import UserError
 from synthgap.job import command, input_path, json_object, log, output_path, run
 
@@ -45,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
 
 def in_order_of(index: Path, entries: list[tuple[str, str]], section: str) -> list[tuple[str, str]]:
     """Return names and classes of images, the classes in the order of another index."""
-    told = pq.read_table(index, columns=["class_index", "class_name"]).to_pylist()
+    told = read_index(index, ["class_index", "class_name"]).to_pylist()
     order = {row["class_name"]: row["class_index"] for row in told}
     found = {class_name for _, class_name in entries}
     for missing, there, here in (

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
 from synthgap.data.captions import ROWS_AT_ONCE, read_all
+from synthgap.data.parquet_tables import count_rows
 from synthgap.data.shards import ImageReader, read_rows
 from synthgap.errors import UserError
 from synthgap.job import command, input_path, log, output_path, run
@@ -74,7 +75,7 @@ def counted(
     captions: list[Path], images: list[Path], tally: CaptionTally
 ) -> Iterator[dict[str, Any]]:
     """Count all rows, those without a caption too, and yield them with their shard as `tar`."""
-    total = sum(pq.ParquetFile(path).metadata.num_rows for path in captions)
+    total = sum(count_rows(path, "caption_images") for path in captions)
     with Progress(total, "captions") as progress:
         for path, tar in zip(captions, images, strict=True):
             for row in read_all(path):

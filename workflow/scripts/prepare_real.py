@@ -4,15 +4,13 @@ import argparse
 import time
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from PIL import Image
 
 from synthgap.data.images import centre_square
 from synthgap.data.real import open_dataset
+from synthgap.data.real.splits import INDEX_SCHEMA, read_index
 from synthgap.data.shards import Sample, ShardWriter
 from synthgap.data.slices import shard_slice
-from synthgap.errors import UserError
+from synthgap.errors import UserError, shown
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress
 
@@ -33,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     started = time.monotonic()
     real = args.dataset
     dataset = open_dataset(real, args.section)
-    index = pq.read_table(args.index, filters=pc.field("split") == args.split)
+    index = read_index(args.index, INDEX_SCHEMA.names, args.split)
     rows = index.to_pylist()[shard_slice(index.num_rows, args.shard, args.shards)]
     if not rows:
         raise UserError(
@@ -51,8 +49,8 @@ def main(args: argparse.Namespace) -> None:
             )
             try:
                 image = centre_square(dataset.load(row["name"]), real["image_size"])
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                shard.add_failed(sample, f"unreadable {row['name']}: {error}")
+            except (OSError, ValueError) as error:
+                shard.add_failed(sample, f"unreadable {shown(row['name'])}: {error}")
             else:
                 shard.add(sample, np.asarray(image))
             bar.update()

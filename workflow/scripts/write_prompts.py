@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from synthgap.atomic import atomic_path
 from synthgap.data.captions import read_captions
+from synthgap.data.real.splits import read_index
 from synthgap.job import command, input_path, log, output_path, run
 from synthgap.prompts import ASKED, make_prompts
 
@@ -26,7 +27,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    index = pq.read_table(args.index, columns=["class_index", "class_name"]).to_pylist()
+    index = read_index(args.index, ["class_index", "class_name"]).to_pylist()
     classes = [name for _, name in sorted({(r["class_index"], r["class_name"]) for r in index})]
     captions: dict[int, list[tuple[str, str]]] = {}
     for row in read_captions(args.captions):

@@ -1,29 +1,28 @@
 """The images of a shard as pictures to caption, a few at a time in memory."""
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from synthgap.captioners import Picture
 from synthgap.data.captions import ROWS_AT_ONCE
-from synthgap.data.shards import ImageReader
+from synthgap.data.parquet_tables import parsed, part_of, read_batches
+from synthgap.data.shards import NO_IMAGE, SHARD_SCHEMA, ImageReader
 
 COLUMNS = ["key", "class_index", "class_name", "status", "sha256", "offset", "length", "details"]
 
 
 def pictures_of(tar: Path, reader: ImageReader) -> Iterator[Picture]:
     """Yield the readable images of a shard, in its order."""
-    file = pq.ParquetFile(Path(tar).with_suffix(".parquet"))
-    for batch in file.iter_batches(ROWS_AT_ONCE, columns=COLUMNS):
+    schema, beside = part_of(SHARD_SCHEMA, COLUMNS), Path(tar).with_suffix(".parquet")
+    for batch in read_batches(beside, schema, "the tar's job", ROWS_AT_ONCE, NO_IMAGE):
         for row in batch.to_pylist():
             if row["status"] == "ok":
-                details = json.loads(row["details"])
+                details = parsed(beside, row["details"])
                 place = row["offset"], row["length"], row["sha256"]
                 read = partial(reader.read_bytes, Path(tar), *place)
                 yield Picture(

@@ -16,6 +16,7 @@ from synthgap.config.companions import add, further_generators, further_training
 from synthgap.config.explain import explain
 from synthgap.config.fit import fit, found_images
 from synthgap.config.generators import Generator
+from synthgap.config.reading import read_yaml, require_bearable
 from synthgap.config.scorers import Scorer
 from synthgap.config.sections import SPLITS
 from synthgap.config.sources import Sources
@@ -213,6 +214,7 @@ def parse(raw: dict[str, Any], where: str = "config") -> Config:
         UserError: one line for each key that is misspelt, missing or wrongly typed; or what the
             folder lacks.
     """
+    require_bearable(raw, where)
     if raw.get("fit_to_folder") is True:
         # Whether its numbers fit each other is asked of those that it is run with.
         written = _checked(Written, raw, where)
@@ -235,10 +237,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def load(path: Path) -> Config:
-    """Read a YAML file (for notebooks and tests; the workflow gets its config from Snakemake)."""
-    import yaml
+    """Read a YAML file (for notebooks and tests; the workflow gets its config from Snakemake).
 
-    raw = yaml.safe_load(Path(path).read_text())
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: a config is a mapping of keys, see config/README.md")
-    return parse(raw, str(path))
+    Raises:
+        UserError: it cannot be read, or see `parse`.
+    """
+    return parse(read_yaml(path), str(path))

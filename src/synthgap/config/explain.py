@@ -1,8 +1,13 @@
 """A finding of the config's validation, in one line that a user can act on."""
 
+import reprlib
 from typing import Any
 
 from synthgap.errors import suggest
+
+# A value may be a whole section, or a megabyte.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 100
 
 
 def explain(problem: dict[str, Any], raw: dict[str, Any], schema: dict[str, Any]) -> str:
@@ -34,7 +39,7 @@ def explain(problem: dict[str, Any], raw: dict[str, Any], schema: dict[str, Any]
         return f"  {key}: missing"
     if kind == "value_error":
         return f"  {key}: {problem['ctx']['error']}" if keys else f"  {problem['ctx']['error']}"
-    return f"  {key}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+    return f"  {key}: {message[0].lower()}{message[1:]}, not {_SHORT.repr(problem['input'])}"
 
 
 def _item(value: Any, part: Any) -> Any:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from synthgap.errors import UserError
+from synthgap.data.parquet_tables import read_batches
 
 ROWS_AT_ONCE = 4096
 
@@ -30,6 +29,8 @@ CAPTION_SCHEMA = pa.schema(
         ("attempts", pa.int32()),
     ]
 )
+# What captioners leave out that cannot tell.
+MAY_LACK = tuple({*CAPTION_SCHEMA.names} - {"key", "caption", "status"})
 
 
 def read_all(path: Path) -> Iterator[dict[str, Any]]:
@@ -38,10 +39,7 @@ def read_all(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: the file is no caption table.
     """
-    file = pq.ParquetFile(path)
-    if not file.schema_arrow.equals(CAPTION_SCHEMA):
-        raise UserError(f"{path} is no caption table; `caption_images` makes such a file")
-    for batch in file.iter_batches(ROWS_AT_ONCE):
+    for batch in read_batches(path, CAPTION_SCHEMA, "`caption_images`", ROWS_AT_ONCE, MAY_LACK):
         yield from batch.to_pylist()
 
 

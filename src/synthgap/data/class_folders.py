@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from synthgap.data.class_tables import HELP, Classes, read_class_table
-from synthgap.errors import UserError
+from synthgap.errors import UserError, shown
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -32,6 +32,8 @@ def list_images(folder: Path, classes: Classes, option: str) -> Iterator[tuple[s
             f"{option}: {folder} has no classes; it needs one folder a class with "
             f"JPEG, PNG or WebP files{hint}"
         )
+    for one in folders:
+        _require_text(one.name, folder, option)
     where = f"{option}: {folder}" if classes.table else str(folder)
     for label, class_name in classes.of((p.name for p in folders), where).items():
         class_folder = folder / label
@@ -39,7 +41,20 @@ def list_images(folder: Path, classes: Classes, option: str) -> Iterator[tuple[s
         if not files:
             raise UserError(f"{option}: class {class_folder} has no JPEG, PNG or WebP file")
         for file in files:
-            yield file.relative_to(folder).as_posix(), class_name
+            name = file.relative_to(folder).as_posix()
+            _require_text(name, folder, option)
+            yield name, class_name
+
+
+def _require_text(name: str, folder: Path, option: str) -> None:
+    """Refuse a name in another encoding: no table could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{option}: the name {shown(name)} in {folder} is not UTF-8; rename it (convmv does "
+            "many at once)"
+        ) from None
 
 
 @cache

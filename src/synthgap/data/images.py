@@ -4,7 +4,10 @@ Speeds of the codecs side by side are in `benchmarks/views.py`.
 """
 
 import io
-from typing import Any, Literal
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +20,10 @@ from synthgap.errors import UserError
 ImageFormat = Literal["png", "webp", "jpeg"]
 SUFFIXES: dict[str, str] = {"png": "png", "webp": "webp", "jpeg": "jpg"}
 JPEG_QUALITY = 95
+# Those that people call images by the usual names. For others, such as PostScript, Pillow would
+# run programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # that Pillow reads
 
 # About as large as Pillow's PNG at several times its speed; see the benchmark. Maps of
 # 8 bits are so smooth that what is left after the filter hardly repeats.
@@ -45,23 +52,51 @@ def decode(content: bytes) -> NDArray[np.uint8]:
     black; 16-bit grey is scaled to 8 bits.
 
     Raises:
-        OSError or SyntaxError: the bytes are no image, or an image cut short.
+        OSError: the bytes are no image, or an image cut short or too large.
     """
     if content.startswith(b"\xff\xd8\xff") and not _has_exif(content):
         try:
             # The pixels that PIL gives, sooner; but for CMYK, which they convert differently.
-            if simplejpeg.decode_jpeg_header(content)[2] in ("YCbCr", "Gray", "RGB"):
+            height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+            small = height * width <= MOST_PIXELS
+            if small and space in ("YCbCr", "Gray", "RGB"):
                 decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB")
                 return decoded
         except ValueError:
             pass  # damaged: PIL tells what is bearable
+    return np.asarray(read_rgb(content))
+
+
+def read_rgb(source: Path | bytes) -> Image.Image:
+    """Return the image of a file, or of its bytes, in RGB and turned as its EXIF says.
+
+    Of animations it is the first frame. What is damaged makes Pillow raise errors of many kinds.
+
+    Raises:
+        OSError: there is no image that can be read, or one of too many pixels.
+    """
     try:
-        opened = Image.open(io.BytesIO(content))
+        with (
+            _plain_file(source) if isinstance(source, Path) else io.BytesIO(source) as file,
+            Image.open(file, formats=FORMATS) as opened,
+        ):
+            opened.load()
+            return to_rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError:
         raise OSError("no known image format") from None  # PIL tells a buffer's address
-    with opened:
-        opened.load()
-        return np.asarray(to_rgb(ImageOps.exif_transpose(opened)))
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise OSError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    """Open a file for reading; of a pipe or a device nobody knows when and whether it ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("no plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _has_exif(jpeg: bytes) -> bool:

@@ -20,12 +20,14 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from synthgap import checksums
 from synthgap.atomic import atomic_path, write_text
 from synthgap.data.images import SUFFIXES, ImageFormat, decode, encode
+from synthgap.data.parquet_tables import REFUSALS, read_table
 from synthgap.errors import UserError
 
 SHARD_SCHEMA = pa.schema(
@@ -42,6 +44,7 @@ SHARD_SCHEMA = pa.schema(
         ("details", pa.string()),  # JSON: what only this kind of source has
     ]
 )
+NO_IMAGE = ("sha256", "offset", "length")  # that samples lack which failed
 MANIFEST_SCHEMA = SHARD_SCHEMA.append(pa.field("shard", pa.string()))
 # Only where it is true of some: the image was made from its label, which nobody had to give.
 GIVEN_LABEL = pa.field("given_label", pa.bool_())
@@ -155,19 +158,33 @@ def read_rows(tar: Path) -> pa.Table:
 
     Raises:
         UserError: the tar is missing, or shorter or longer than when it was written; or its rows or
-            facts are damaged.
+            facts are damaged, or not those of a shard.
     """
     tar = Path(tar)
     checksums.check([tar])
-    rows = pq.read_table(tar.with_suffix(".parquet"))
-    expected = int((rows.schema.metadata or {}).get(b"tar_bytes", b"-1"))
+    beside = tar.with_suffix(".parquet")
+    rows = read_table(beside, SHARD_SCHEMA, "the job that wrote the tar beside it", NO_IMAGE)
+    told = (rows.schema.metadata or {}).get(b"tar_bytes", b"-1")
+    expected = int(told) if told.isdigit() else -1
     found = tar.stat().st_size if tar.exists() else 0
     if found != expected:
         raise UserError(
             f"{tar} is damaged: it has {found} bytes and was written with {expected}; delete it "
             "and run snakemake again to make it anew"
         )
+    _require_places(beside, rows, expected)
     return rows
+
+
+def _require_places(path: Path, rows: pa.Table, size: int) -> None:
+    """Check that all images lie within the tar, which has so many bytes."""
+    made = rows.filter(pc.equal(rows["status"], "ok"))
+    starts, lengths = (made[name].combine_chunks() for name in ("offset", "length"))
+    if made["sha256"].null_count or starts.null_count or lengths.null_count:
+        raise UserError(f"{path} is damaged: an image that is `ok` lacks its place in the tar")
+    first, last = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
+    if ((first < 0) | (last < 0) | (last > size) | (first > size - last)).any():
+        raise UserError(f"{path} is damaged: an image lies beyond the end of its tar")
 
 
 def count_readable(tars: Sequence[Path]) -> int:
@@ -276,12 +293,22 @@ class ImageReader:
         self._files.clear()
 
 
+def _read_manifest(path: Path) -> pa.Table:
+    schema = MANIFEST_SCHEMA
+    try:
+        if GIVEN_LABEL.name in pq.read_schema(path).names:
+            schema = schema.append(GIVEN_LABEL)
+    except REFUSALS:
+        pass  # told below
+    return read_table(path, schema, "the job before", ("prompt", "seed", "sha256", "details"))
+
+
 class Manifest:
     """The samples of one source, split and view: rows in a fixed order, images on request."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.table = pq.read_table(self.path)
+        self.table = _read_manifest(self.path)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -289,7 +316,10 @@ class Manifest:
     @property
     def classes(self) -> list[str]:
         """Class names by class index."""
-        names: list[str] = json.loads(self.table.schema.metadata[b"classes"])
+        try:
+            names: list[str] = json.loads(self.table.schema.metadata[b"classes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{self.path} is damaged: its metadata tell no classes") from error
         return names
 
     @property

@@ -46,11 +46,14 @@ def load_text_encoder(
     from transformers import AutoTokenizer, T5EncoderModel, utils
 
     utils.logging.disable_progress_bar()  # the log has what it says
+    utils.logging.set_verbosity_error()
     parts = [folder, folder]
     if (folder / "text_encoder").is_dir():
         parts = [folder / "tokenizer", folder / "text_encoder"]
     try:
-        tokenizer = AutoTokenizer.from_pretrained(parts[0], local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            parts[0], local_files_only=True, trust_remote_code=False
+        )
         encoder = T5EncoderModel.from_pretrained(
             parts[1], use_safetensors=True, local_files_only=True, dtype=dtype
         )

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,25 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from synthgap.devices import is_too_large
 from synthgap.diffusion import DENOISER_MODULES
 from synthgap.diffusion.edm import PIPELINE_CLASS, PIPELINE_MODULE
 from synthgap.errors import UserError, suggest
 
+# What diffusers and transformers raise of folders that are damaged, lack a part or bring code.
+REFUSALS = (
+    AttributeError,
+    ImportError,
+    IndexError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SafetensorError,
+    TypeError,
+    ValueError,
+)
 ADVICE = "set `offload: model` (or `sequential`) for this generator, or take a larger device"
 
 
@@ -28,14 +42,17 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
     # The job shows its own progress, and counts what they would warn of for each prompt.
     for library in (diffusers.utils, transformers.utils):
         library.logging.disable_progress_bar()
-        library.logging.set_verbosity_error()
+        library.logging.set_verbosity(logging.CRITICAL)  # what matters of it is raised
     index = folder / "model_index.json"
     if not index.exists():
         raise UserError(
             f"{folder} is no diffusers pipeline: it has no model_index.json; give the folder that "
             "`save_pretrained` wrote, or a hub id"
         )
-    parts = json.loads(index.read_text())
+    try:
+        parts = dict(json.loads(index.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise UserError(f"{index} is damaged: {error}") from error
     _import_own(parts)
     name = parts.get("_class_name")
     own = name == PIPELINE_CLASS
@@ -57,8 +74,9 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
             local_files_only=True,
             trust_remote_code=options["trust_remote_code"],
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded as a pipeline folder: {error}") from error
+    except REFUSALS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{folder}: cannot be loaded as a pipeline folder: {reason}") from error
     if scheduler:
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     of_classes = "class_labels" in inspect.signature(pipeline.__call__).parameters
@@ -79,7 +97,7 @@ def load_pipeline(folder: Path, options: dict[str, Any]) -> Any:
 def _import_own(parts: Mapping[str, Any]) -> None:
     """Import the denoisers of this library that a pipeline names: diffusers does not by itself."""
     for part in parts.values():
-        if isinstance(part, list) and part[0] in DENOISER_MODULES.values():
+        if isinstance(part, list) and part and part[0] in DENOISER_MODULES.values():
             importlib.import_module(part[0])
 
 

@@ -8,23 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgap.data.parquet_tables import read_table
 from synthgap.errors import UserError
 from synthgap.metrics.intervals import wilson
 
-COLUMNS = [
-    "test_source",
-    "key",
-    "image",
-    "class_index",
-    "predicted",
-    "correct",
-    "probability_of_class",
-    "log_likelihood",
-    "top_classes",
-]
+COLUMNS = pa.schema(
+    [
+        ("test_source", pa.string()),
+        ("key", pa.string()),
+        ("image", pa.string()),
+        ("class_index", pa.int32()),
+        ("predicted", pa.int32()),
+        ("correct", pa.bool_()),
+        ("probability_of_class", pa.float32()),
+        ("log_likelihood", pa.float32()),
+        ("top_classes", pa.list_(pa.int32())),
+    ]
+)
+# What files of earlier versions lack.
+MAY_LACK = ("image", "probability_of_class", "log_likelihood", "top_classes")
 
 CLASSES_SCHEMA = pa.schema(
     [
@@ -57,7 +61,7 @@ class Predictions:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.table = pq.read_table(path, columns=COLUMNS)
+            self.table = read_table(path, COLUMNS, "evaluate_classifier", MAY_LACK)
             facts = self.table.schema.metadata
             self.classes: list[str] = json.loads(facts[b"classes"])
             self.train_images = int(facts[b"train_images"])

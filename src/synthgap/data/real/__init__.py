@@ -37,7 +37,7 @@ class RealDataset(Protocol):
         """Yield (name, class name) of every image, always in the same order."""
 
     def load(self, name: str) -> Image.Image:
-        """Return one image in RGB; raises OSError or SyntaxError where it cannot be read."""
+        """Return one image in RGB; raises OSError or ValueError where it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RealImages:
         return [(f"{_TEST}{name}", class_name) for name, class_name in self.tests.entries()]
 
     def load(self, name: str) -> Image.Image:
-        """Return one image in RGB; raises OSError or SyntaxError where it cannot be read."""
+        """Return one image in RGB; raises OSError or ValueError where it cannot be read."""
         if self.tests is not None and name.startswith(_TEST):
             return self.tests.load(name.removeprefix(_TEST))
         return self.images.load(name)

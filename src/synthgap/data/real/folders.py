@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from synthgap.data.class_folders import IMAGE_SUFFIXES, list_images
 from synthgap.data.class_tables import Classes
-from synthgap.data.images import to_rgb
+from synthgap.data.images import read_rgb
 
 __all__ = ["IMAGE_SUFFIXES", "ImageFolder"]
 
@@ -32,7 +32,5 @@ class ImageFolder:
         return self.classes if isinstance(self.classes, Classes) else Classes(names=self.classes)
 
     def load(self, name: str) -> Image.Image:
-        """Return one image, turned as its EXIF says."""
-        with Image.open(self.folder / name) as opened:
-            opened.load()
-            return to_rgb(ImageOps.exif_transpose(opened))
+        """Return one image, turned as its EXIF says; OSError where it cannot be read."""
+        return read_rgb(self.folder / name)

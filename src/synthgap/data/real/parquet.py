@@ -3,17 +3,16 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from synthgap.data.class_tables import Classes
-from synthgap.data.images import to_rgb
+from synthgap.data.images import read_rgb
 from synthgap.data.real.files import folder_of, matching, names_of
 from synthgap.errors import UserError
 
@@ -79,9 +78,7 @@ class ParquetImages:
                 rows.close()
             self._open.clear()
             self._open[file] = _Rows(folder_of(self.pattern) / file)
-        with Image.open(BytesIO(self._open[file].content(int(row)))) as opened:
-            opened.load()
-            return to_rgb(ImageOps.exif_transpose(opened))
+        return read_rgb(self._open[file].content(int(row)))
 
 
 class _WrongColumnsError(Exception):

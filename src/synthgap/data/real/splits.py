@@ -2,10 +2,38 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthgap.data.parquet_tables import part_of, read_table
 from synthgap.errors import UserError
 from synthgap.seeds import derive_seed
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("name", pa.string()),
+        ("class_index", pa.int64()),
+        ("class_name", pa.string()),
+        ("split", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+
+def read_index(path: Path, columns: Iterable[str], split: str | None = None) -> pa.Table:
+    """Return columns of the list of real images, of one split alone or of all.
+
+    Raises:
+        UserError: the file is damaged, or was not written by `index_real`.
+    """
+    columns = list(columns)
+    schema = part_of(INDEX_SCHEMA, [*columns, *({"split"} - {*columns} if split else ())])
+    table = read_table(path, schema, "index_real")
+    return table if split is None else table.filter(pc.equal(table["split"], split))
 
 
 def split_dataset(

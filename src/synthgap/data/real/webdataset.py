@@ -1,19 +1,21 @@
 """Images in WebDataset tars: KEY.jpg (or .jpeg, .png, .webp) with KEY.cls."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from synthgap.data.class_tables import Classes
-from synthgap.data.images import to_rgb
+from synthgap.data.images import read_rgb
 from synthgap.data.real.files import folder_of, matching, names_of
 from synthgap.data.real.folders import IMAGE_SUFFIXES
-from synthgap.errors import UserError
+from synthgap.errors import UserError, shown
 from synthgap.progress import Progress
+
+LARGEST_IMAGE = 1 << 30  # bytes
+LONGEST_CLASS = 100  # bytes of a .cls file: a whole number
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,49 @@ class WebDatasetImages:
                         continue  # macOS adds such files
                     stem, _, suffix = name.partition(".")
                     key = f"{folder}/{stem}"
-                    if f".{suffix.lower()}" in IMAGE_SUFFIXES:
-                        if key in images:
-                            raise UserError(
-                                f"{self.option}: {file}: {key.lstrip('/')} is there twice; a key "
-                                "needs one image"
-                            )
+                    kind = f".{suffix.lower()}"
+                    if kind not in IMAGE_SUFFIXES and suffix != "cls":
+                        continue
+                    known: Mapping[str, object] = labels if suffix == "cls" else images
+                    what = "class" if suffix == "cls" else "image"
+                    if key in known:
+                        raise UserError(
+                            f"{self.option}: {file}: {shown(key.lstrip('/'))} is there twice; a "
+                            f"key needs one {what}"
+                        )
+                    if not member.isreg() or member.issparse():
+                        raise UserError(
+                            f"{self.option}: {file}: {shown(member.name)} is a link or another "
+                            "thing that is no plain file; pack the files themselves"
+                        )
+                    if suffix != "cls":
                         images[key] = f"{file.name}:{member.offset_data}+{member.size}"
-                    elif suffix == "cls" and (opened := tar.extractfile(member)):
+                    elif member.size > LONGEST_CLASS:
+                        raise ValueError(f"{shown(member.name)} has {member.size} bytes")
+                    elif opened := tar.extractfile(member):
                         labels[key] = int(opened.read())
-        except (tarfile.TarError, ValueError, OSError) as error:
+        except UserError:
+            raise
+        # What tarfile raises of damaged headers is of many kinds, no memory for what they
+        # promise and recursion among them.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise UserError(
                 f"{self.option}: {file} is damaged or compressed, or no tar with .cls files of "
-                f"whole numbers: {error}"
+                f"whole numbers: {reason}"
             ) from error
         if without := [key for key in images if key not in labels]:
-            raise UserError(f"{self.option}: {file}: {without[0].lstrip('/')} has no .cls file")
+            name = shown(without[0].lstrip("/"))
+            raise UserError(f"{self.option}: {file}: {name} has no .cls file")
         return [(labels[key], place) for key, place in images.items()]
 
     def load(self, name: str) -> Image.Image:
-        """Return one image, turned as its EXIF says."""
+        """Return one image, turned as its EXIF says; OSError where it cannot be read."""
         file_name, _, place = name.rpartition(":")
         offset, _, length = place.partition("+")
+        if not 0 <= int(length) <= LARGEST_IMAGE:
+            raise OSError(f"{length} bytes, and an image has {LARGEST_IMAGE} at most")
         with (folder_of(self.pattern) / file_name).open("rb") as file:
             file.seek(int(offset))
             content = file.read(int(length))
-        with Image.open(BytesIO(content)) as opened:
-            opened.load()
-            return to_rgb(ImageOps.exif_transpose(opened))
+        return read_rgb(content)
