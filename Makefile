@@ -55,6 +55,7 @@ study-text-to-image: setup ## paper B on the embedded digits, to results/text-to
 .PHONY: own
 own: setup ## all studies on your own images: make own FOLDER=/data/pets, to results/own-pets/report.html
 	@[ -n "$$FOLDER" ] || { echo "Name the folder that holds one folder of images a class: make own FOLDER=/data/pets"; exit 1; }
+	@[ -d "$$FOLDER" ] || { echo "There is no folder $$FOLDER"; exit 1; }
 	$(run) --configfile config/own-images.yaml --config "real={folder: \"$$FOLDER\"}" \
 		"results=results/own-$$(basename "$$FOLDER" | tr -c 'A-Za-z0-9_.+=@\n' -)" -- report
 

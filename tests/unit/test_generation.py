@@ -274,7 +274,7 @@ def test_prompts_without_a_column_are_refused(pipeline, prompts, tmp_path):
     command = generate_command(prompts, pipeline, tmp_path / "s", tmp_path / "00000.tar")
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
-    assert result.stderr.endswith("no column seed; write_prompts makes such a file\n")
+    assert result.stderr.endswith("has no column `seed`; write_prompts makes such a file\n")
     assert "Traceback" not in result.stderr
 
 

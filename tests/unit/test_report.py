@@ -186,7 +186,7 @@ def test_one_generator_gives_no_answer():
 
 def test_release_dates_read_as_dates_with_a_rank_correlation():
     rows = made_up_rows(
-        [("a", 2022.8), ("b", 2023.5), ("c", 2024.5), ("d", 2025.0)], "release date"
+        [("a", 2022.8), ("b", 2023.5), ("c", 2024.5), ("d", 2025.0), ("e", 2025.5)], "release date"
     )
     text = text_of(page(rows))
     assert "Do newer generators make better training data?" in text

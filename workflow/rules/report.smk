@@ -144,11 +144,16 @@ rule write_report:
         benchmarks=f"{RESULTS}/benchmarks",
         # As they are named from here, so that another checkout reruns nothing.
         given=lambda w: " ".join(map(os.path.relpath, workflow.overwrite_configfiles)),
+        overrides=lambda w: [
+            f"{key}={json.dumps(value) if isinstance(value, (dict, list)) else value}"
+            for key, value in workflow.config_settings.overwrite_config.items()
+            if key not in ("site", "compare_with")
+        ],
         code=code_digest("write_report"),
     shell:
         "python $SYNTHGAP_SCRIPTS/write_report.py --metrics {input.metrics} --figures {input.figures}"
         " --numbers {input.numbers} --classes {input.classes} --specs {input.specs} --examples {input.examples}"
         " --sheets {input.occlusion} --caption-sample {input.captions}"
         " --benchmarks {params.benchmarks}"
-        " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --captioner {params.captioner:q} --config {params.config:q}"
+        " {params.distribution} --quizzes {params.quizzes:q} --config-files {params.given} --overrides {params.overrides:q} --captioner {params.captioner:q} --config {params.config:q}"
         " --report {output.report} --claims {output.claims} --log {log}"

@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import os
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -40,6 +41,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--examples", type=input_path, nargs="?", help="of choose_examples")
     parser.add_argument("--config-files", nargs="*", default=[], help="but for the default one")
     parser.add_argument(
+        "--overrides", nargs="*", default=[], help="values of the config as they were typed"
+    )
+    parser.add_argument(
         "--quizzes", type=json_list, default=[], help="for people: name, page and answers of each"
     )
     parser.add_argument("--sheets", type=input_path, nargs="*", default=[], help="PNG")
@@ -70,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
         told = {"title": title, "caption": OCCLUSION_CAPTION, "fit": True}
         sheets.append(told | {"png_bytes": path.read_bytes()})
     given = f" --configfile {' '.join(args.config_files)}" if args.config_files else ""
+    if args.overrides:
+        given += f" --config {shlex.join(args.overrides)}"
     context = {
         "config_yaml": yaml.safe_dump(args.config, sort_keys=False),
         # Not by its metadata: where the library comes by PYTHONPATH only, it has none.

@@ -12,6 +12,9 @@ from synthgap.figures.data import BySource, Source
 from synthgap.metrics.estimates import signed_sum
 from synthgap.metrics.table import Row
 
+# Of fewer, a rank correlation says nothing; the claims have the same limit.
+LEAST = 5
+
 Verdict = Literal["yes", "no", "not distinguishable"]
 
 QUESTIONS = {
@@ -33,7 +36,7 @@ class Comparison:
     high: float
     """limits of the difference last - first; NaN when an interval is missing"""
     rank_correlation: float | None
-    """Spearman's, of x and accuracy over all sources of this kind; from four sources on"""
+    """Spearman's, of x and accuracy over all sources of this kind; from five sources on"""
     sources: int
 
     @property
@@ -101,7 +104,7 @@ def _compare(kind: str, series: list[Source], accuracy: BySource) -> Comparison:
 
 
 def _rank_correlation(series: list[Source], accuracy: BySource) -> float | None:
-    if len(series) < 4:
+    if len(series) < LEAST:
         return None
     from scipy.stats import spearmanr
 

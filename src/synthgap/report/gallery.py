@@ -68,6 +68,7 @@ _SHORT = 8
 _TINY = 64
 _SHOWN, _LARGE = 48, 96
 """Width in pixels that tiny images and others are shown at."""
+_WHERE = "In the project's folder, after `. .venv/bin/activate`"
 _AGAIN = "python workflow/scripts/regenerate_image.py --tar {tar} --key {key} --image again.png"
 
 
@@ -173,10 +174,10 @@ def _lineage(row: Mapping[str, Any], made: Mapping[str, Any], given: str) -> dic
     ]
     if made["command"] == "generate_images":
         again = _AGAIN.format(tar=row["tar"], key=row["key"])
-        why = "Makes this image again, and tells whether it is the same."
+        why = f"{_WHERE}, this makes the image again and tells whether it is the same."
     else:
         again = f"snakemake --force {row['tar']}{given}"
-        why = "Makes the shard of this image again."
+        why = f"{_WHERE}, this makes the shard of the image again."
     return {
         "title": f"{row['key']}: {row['class_name']}",
         "facts": [[name, text] for name, text in facts if text],
