@@ -245,7 +245,10 @@ def _forked(job: dict[str, Any], size: int) -> dict[str, Any]:
             break
         if not late and time.monotonic() - started > job["seconds"]:
             late = True
-            os.killpg(child, signal.SIGKILL)
+            try:
+                os.killpg(child, signal.SIGKILL)
+            except ProcessLookupError:  # it leads no group yet
+                os.kill(child, signal.SIGKILL)
         time.sleep(0.005)
     try:  # and all that it started
         os.killpg(child, signal.SIGKILL)

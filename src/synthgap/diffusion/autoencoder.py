@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.diffusion.encoding import to_tensor
+from synthgap.errors import UserError
 from synthgap.progress import Progress
 from synthgap.seeds import derive_seed
 
@@ -45,6 +46,9 @@ def train_autoencoder(
 
     Args:
         images: (n, height, width, 3).
+
+    Raises:
+        UserError: the loss is no number.
     """
     optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
@@ -65,6 +69,11 @@ def train_autoencoder(
             decoded = vae.decode(posterior.sample(generator=rng)).sample
             error = (decoded - batch).square().mean()
             loss = error + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+            if not loss.isfinite():
+                raise UserError(
+                    f"the autoencoder's loss is {loss.item()} after {step} steps; a smaller "
+                    "learning_rate may help"
+                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
