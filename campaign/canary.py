@@ -95,7 +95,6 @@ def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
 
 def _service(rng: random.Random, work: Path) -> tuple[str, str, Ended, Watch]:
     import fake_service
-
     from campaign.services import captioned, shard
 
     key = f"sk-canary-{rng.randbytes(16).hex()}"
