@@ -296,8 +296,9 @@ class ImageReader:
 def _read_manifest(path: Path) -> pa.Table:
     schema = MANIFEST_SCHEMA
     try:
-        if GIVEN_LABEL.name in pq.read_schema(path).names:
-            schema = schema.append(GIVEN_LABEL)
+        # What further columns there are (`GIVEN_LABEL`, those of `data.choice`) is kept.
+        for column in pq.read_schema(path):
+            schema = schema if column.name in MANIFEST_SCHEMA.names else schema.append(column)
     except REFUSALS:
         pass  # told below
     return read_table(path, schema, "the job before", ("prompt", "seed", "sha256", "details"))
