@@ -183,7 +183,8 @@ class LogHandler(LogHandlerBase):
     def _give_up(self, record: LogRecord) -> None:
         """Show what was held back, and all that comes as usual."""
         self._as_usual = True
-        self._screen.end()
+        # Without a line, but in use: jobs that began before this was read write to its pipe.
+        self._screen.draw("")
         self._held.append(record)
         self._show_held()
 
