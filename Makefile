@@ -112,7 +112,7 @@ lock: setup ## the lock file and envs/, after a change of the dependencies in py
 # In an environment of its own, which uv makes: what it finds is of the lock alone.
 .PHONY: audit
 audit: setup ## known vulnerabilities of the lock's packages (asks PyPI for its advisories)
-	uv tool run pip-audit==2.10.1 --disable-pip --require-hashes --progress-spinner off -r requirements.lock
+	uv tool run pip-audit==2.10.1 --strict --disable-pip --require-hashes --progress-spinner off -r requirements.lock
 
 .PHONY: screenshots
 screenshots: demo ## the README's pictures, of the demo's page (needs Chromium)

@@ -5,6 +5,7 @@ limits of time, memory and file size, in a folder of its own. Its standard error
 and what it left of the files beside its results tell whether the trial is a defect.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -239,21 +240,15 @@ def _forked(job: dict[str, Any], size: int) -> dict[str, Any]:
     if not child:
         _child(job, size)
     late = False
-    while True:
-        found, status, usage = os.wait4(child, os.WNOHANG)
-        if found:
-            break
+    # Not reaped before all that it started is ended: until then no other process has its number.
+    while not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         if not late and time.monotonic() - started > job["seconds"]:
             late = True
-            try:
-                os.killpg(child, signal.SIGKILL)
-            except ProcessLookupError:  # it leads no group yet
-                os.kill(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
         time.sleep(0.005)
-    try:  # and all that it started
+    with contextlib.suppress(ProcessLookupError):  # it led no group yet
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+    _, status, usage = os.wait4(child, 0)
     return {
         "status": os.waitstatus_to_exitcode(status),
         "late": late,

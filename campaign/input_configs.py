@@ -107,16 +107,16 @@ def _dry_run(work: Path) -> Ended:
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs"):
         (work / name).symlink_to(ROOT / name)
     process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "-n", "--quiet", "--configfile", "study.yaml"],
-        cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        [sys.executable, "-m", "snakemake", "-n", "--configfile", "study.yaml"],
+        cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
     late = False
     try:
-        _, error = process.communicate(timeout=DRY_RUN_SECONDS)
+        error, _ = process.communicate(timeout=DRY_RUN_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        _, error = process.communicate()
+        error, _ = process.communicate()
         late = True
     for name in ("Snakefile", "workflow", "config", "profiles", "src", "envs"):
         (work / name).unlink()
@@ -128,7 +128,8 @@ def _judged_dry_run(ended: Ended) -> str:
     fault = ended.fault()
     if fault and " lines: " not in fault:  # Snakemake tells of YAML in several lines
         return fault
-    if ended.status and not ended.error.strip():
+    told = [line for line in ended.lines if not line.startswith("Using workflow specific profile")]
+    if ended.status and not told:
         return "DEFECT refused without a line"
     return REFUSED if ended.status else RIGHT
 

@@ -54,14 +54,16 @@ def _planted(rng: random.Random, number: int, folder: Path) -> tuple[str, str, s
     canary = folder / "ran"
     target = list(_TARGETS)[(number - number // 8 - 1) % len(_TARGETS)]
     given = _TARGETS[target](rng, work, canary)
-    before = listing(folder, ("work/results",))
+    # A checkpoint that is damaged goes, and the work begins anew.
+    may = ("work/results", *(("work/planted",) if target == "checkpoint" else ()))
+    before = listing(folder, may)
     ended = run_command(
         "campaign.supply:load", [target], work, modules=HEAVY, megabytes=MEGABYTES, seconds=SECONDS
     )
     outcome = ended.outcome("loaded without a word")
     if canary.exists():
         outcome = "DEFECT its code ran"
-    elif listing(folder, ("work/results",)) != before:
+    elif listing(folder, may) != before:
         outcome = "DEFECT wrote elsewhere"
     elif outcome == "DEFECT loaded without a word" and target in HARMLESS:
         outcome = RIGHT
@@ -280,7 +282,7 @@ _TARGETS: dict[str, Callable[[random.Random, Path, Path], str]] = {
 }
 # A folder that names code of its own besides a right model loads without that code.
 HARMLESS = ("pipeline", "more pipelines", "clip", "dinov2", "timm", "mocov3", "autoencoder",
-            "text encoder")  # fmt: skip
+            "text encoder", "checkpoint")  # fmt: skip
 
 
 def _encoder(family: str, size: int, **more: Any) -> Callable[[Path], object]:

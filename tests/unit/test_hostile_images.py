@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -45,6 +47,14 @@ def test_usual_formats_are_read_by_any_name(tmp_path: Path, kind: str) -> None:
     (tmp_path / "x.png").write_bytes(picture(kind))
     image = read_rgb(tmp_path / "x.png")
     assert (image.mode, image.size) == ("RGB", (6, 4))
+
+
+def test_damage_is_told_once() -> None:
+    """Pillow would write warnings to standard error, too."""
+    code = "from synthgap.data.images import decode\ndecode(b'II*\\0' + bytes([8, 0, 0, 0, 5]))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.stderr.endswith("OSError: no known image format\n")
+    assert "Warning" not in ended.stderr
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:

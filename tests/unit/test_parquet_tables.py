@@ -79,6 +79,15 @@ def test_images_beyond_the_end_of_their_tar_are_refused(tmp_path: Path) -> None:
         read_rows(tar)
 
 
+def test_a_manifest_keeps_the_columns_that_it_has_besides(tmp_path: Path) -> None:
+    row = {"key": "a", "class_index": 0, "class_name": "x", "prompt": "", "seed": 0, "status": "ok",
+           "sha256": "0", "offset": 0, "length": 1, "details": "{}", "shard": "a.tar",
+           "given_label": True, "source": "real", "source_label": 1}  # fmt: skip
+    manifest = Manifest(written(tmp_path / "manifest.parquet", pa.Table.from_pylist([row])))
+    assert manifest.table["source_label"].to_pylist() == [1]
+    assert manifest.given_labels.tolist() == [True]
+
+
 def test_details_that_are_no_json_are_refused() -> None:
     with pytest.raises(UserError, match="no JSON object"):
         parsed(Path("a.parquet"), "x")

@@ -6,6 +6,7 @@ Speeds of the codecs side by side are in `benchmarks/views.py`.
 import io
 import os
 import stat
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -42,6 +43,8 @@ PNG_DEEP = [
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
 ]
+# Damage that matters is raised; what Pillow warns of besides would be lines that nobody expects.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 cv2.setNumThreads(1)  # a job keeps to the threads that it was given
 
 
