@@ -8,6 +8,11 @@ random in it comes from (seed, part, number), so that any trial can be made agai
 PARTS = {
     "kills": "campaign.kills",
     "disk": "campaign.disk",
+    "inputs": "campaign.inputs",
     "concurrency": "campaign.concurrency",
+    "services": "campaign.services",
+    "secrets": "campaign.canary",
+    "supply": "campaign.supply",
+    "numerics": "campaign.numerics",
     "long-run": "campaign.long_run",
 }

@@ -10,15 +10,15 @@ import random
 import re
 import sys
 import threading
-import time
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from campaign.forked import REFUSED, RIGHT, ROOT, Ended, run_command
+from campaign import rows
+from campaign.forked import ROOT, Ended, run_command
+from campaign.rows import REFUSED, RIGHT, Row
 
 PART = "secrets"
-LEAST = 30
 
 
 class Watch:
@@ -64,11 +64,10 @@ def found_in(folder: Path, secrets: list[bytes]) -> str:
     return ""
 
 
-def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
+def trial(seed: int, number: int, folder: Path) -> Row:
     """Run one trial in an empty folder of its own; return its row."""
     sys.path[:0] = [str(ROOT / "tests")]
-    rng = random.Random(f"{seed}/{PART}/{number}")
-    started = time.monotonic()
+    rng = rows.chance(seed, PART, number)
     work = folder / "work"
     work.mkdir()
     kind = rng.choice(["service", "service", "hub"])
@@ -84,13 +83,13 @@ def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
         outcome = f"DEFECT in {where}"
     else:
         outcome = ended.fault() or (REFUSED if ended.status else RIGHT)
-    return {
-        "part": PART,
-        "fault": f"{kind}: {fault}",
-        "given": "a key in the environment",
-        "outcome": outcome,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    told_by = "a service" if kind == "service" else "a hub"
+    return rows.row(
+        PART, seed, number, fault=f"a key, and failures of {told_by}", hit=fault, outcome=outcome
+    )
+
+
+trials = rows.in_folder(trial)
 
 
 def _service(rng: random.Random, work: Path) -> tuple[str, str, Ended, Watch]:
@@ -142,10 +141,3 @@ def _hub(rng: random.Random, work: Path) -> tuple[str, str, Ended, Watch]:
             work, environment=environment,
         )  # fmt: skip
     return fault, token, ended, watch
-
-
-if __name__ == "__main__":
-    from campaign.canary import trial as own
-    from campaign.inputs import main
-
-    main(own, LEAST)

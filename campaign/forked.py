@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.rows import REFUSED, RIGHT
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
 MEGABYTE = 1 << 20
-RIGHT, REFUSED = "right result", "refused with one line"
 # Standard error may say more below its one line, indented: the images that cannot be read, say.
 SHOWN = 300
 

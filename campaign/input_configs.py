@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from campaign.forked import REFUSED, RIGHT, ROOT, Ended, listing, run_command
+from campaign.forked import ROOT, Ended, listing, run_command
+from campaign.rows import REFUSED, RIGHT
 
 SECONDS = 20
 DRY_RUN_SECONDS = 120

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from campaign.forked import REFUSED, RIGHT, Ended, listing, run_command
+from campaign.forked import Ended, listing, run_command
+from campaign.rows import REFUSED, RIGHT
 
 SIDE = 16
 PLAIN = {

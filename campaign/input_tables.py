@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from campaign.forked import LIGHT, REFUSED, RIGHT, Ended, listing, run_command
+from campaign.forked import LIGHT, Ended, listing, run_command
 from campaign.input_files import PLAIN, _class_folders, prepared
+from campaign.rows import REFUSED, RIGHT
 
 MEGABYTES = 1500
 WITH_TORCH = (*LIGHT, "torch", "scipy", "sklearn.metrics")

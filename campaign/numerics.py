@@ -2,26 +2,23 @@
 
 import json
 import math
-import random
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from campaign import rows
 from campaign.forked import LIGHT, run_command
+from campaign.rows import Row
 
 PART = "numerics"
-LEAST = 40
 MODULES = (*LIGHT, "torch", "scipy")
 
 
-def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
+def trial(seed: int, number: int, folder: Path) -> Row:
     """Run one trial in an empty folder of its own; return its row."""
-    rng = random.Random(f"{seed}/{PART}/{number}")
-    started = time.monotonic()
+    rng = rows.chance(seed, PART, number)
     work = folder / "work"
     work.mkdir()
     fault = list(CASES)[number % len(CASES)]
@@ -33,13 +30,13 @@ def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
         modules=MODULES,
         megabytes=3000,
     )
-    return {
-        "part": PART,
-        "fault": fault,
-        "given": odd,
-        "outcome": ended.outcome(ended.out.strip()),
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    outcome = ended.outcome(ended.out.strip())
+    return rows.row(
+        PART, seed, number, fault="NaN or infinity", hit=f"{odd} as {fault}", outcome=outcome
+    )
+
+
+trials = rows.in_folder(trial)
 
 
 def inject() -> None:
@@ -142,9 +139,3 @@ CASES: dict[str, Callable[[float, np.random.Generator], str]] = {
     "an image of floats": _images,
     "a number of the config": _config,
 }
-
-if __name__ == "__main__":
-    from campaign.inputs import main
-    from campaign.numerics import trial as own
-
-    main(own, LEAST)

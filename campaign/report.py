@@ -14,7 +14,8 @@ from campaign.rows import Row
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs/reliability.md"
 BEGIN, END = "<!-- campaign: begin -->", "<!-- campaign: end -->"
-HEADER = "| part | fault | times | recovered identical | refused with one line | other | losses |"
+HEADER = "| part | fault | times | as without it | refused with one line | other | losses |"
+AS_WITHOUT = (rows.RECOVERED, rows.RIGHT)
 
 
 def table(found: list[Row]) -> str:
@@ -25,7 +26,7 @@ def table(found: list[Row]) -> str:
     lines = [HEADER, "| --- | --- | ---: | ---: | ---: | --- | ---: |"]
     for (part, fault), some in sorted(groups.items()):
         times = sum(row["times"] for row in some)
-        kept = sum(row["times"] for row in some if row["outcome"] == rows.RECOVERED)
+        kept = sum(row["times"] for row in some if row["outcome"] in AS_WITHOUT)
         refused = sum(row["times"] for row in some if row["outcome"] == rows.REFUSED)
         losses = sum(row["losses"] for row in some)
         cells = [part, fault, times, kept, refused, other(some), losses]
@@ -37,7 +38,7 @@ def other(some: list[Row]) -> str:
     """Return all outcomes but the two usual ones, with their numbers."""
     counts: dict[str, int] = defaultdict(int)
     for row in some:
-        if row["outcome"] not in (rows.RECOVERED, rows.REFUSED) and row["times"]:
+        if row["outcome"] not in (*AS_WITHOUT, rows.REFUSED) and row["times"]:
             outcome = row["outcome"].split("\n")[0].replace("|", "/")
             counts[outcome[:160]] += row["times"]
     return "; ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))

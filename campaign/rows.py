@@ -4,10 +4,13 @@ import fcntl
 import hashlib
 import json
 import random
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 RECOVERED = "recovered identical"
+RIGHT = "right result"
 REFUSED = "refused with one line"
 DEFECT = "DEFECT"
 
@@ -38,13 +41,23 @@ def row(
     Args:
         fault: what was done, as the table of `docs/reliability.md` groups it.
         hit: the stage, process or file that it was done to.
-        outcome: RECOVERED, REFUSED, or DEFECT and what is wrong.
+        outcome: RECOVERED, RIGHT, REFUSED, or DEFECT and what is wrong.
         moment: when.
         times: how often the fault was made in this trial; 0 where it came too late.
         losses: finished files that were lost or changed.
     """
     told = {"part": part, "number": number, "seed": seed, "fault": fault, "hit": hit}
     return {**told, "moment": moment, "outcome": outcome, "times": times, "losses": losses, **more}
+
+
+def in_folder(trial: Callable[[int, int, Path], Row]) -> Callable[[int, int], Row]:
+    """Return a part's trials from what makes one in an empty folder, which is removed after it."""
+
+    def trials(seed: int, number: int) -> Row:
+        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+            return trial(seed, number, Path(folder))
+
+    return trials
 
 
 def append(path: Path, found: Row) -> None:

@@ -6,8 +6,6 @@ day has; pauses between tries take no time. In some trials the job is killed and
 
 import json
 import random
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from campaign import rows
 from campaign.forked import LIGHT, ROOT, Ended, run_command
+from campaign.rows import RIGHT, Row
 
 PART = "services"
-LEAST = 40
 PRICE = {"input": 1.0, "output": 10.0}
 COST = (100 * 1.0 + 20 * 10.0) / 1e6  # of a reply of the service of the tests
 CONCURRENCY = 8
@@ -80,15 +79,14 @@ def faults(rng: random.Random, number: int) -> list[Any]:
     return [rng.choice(kinds) if rng.random() < share else None for _ in range(number)]
 
 
-def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
+def trial(seed: int, number: int, folder: Path) -> Row:
     """Run one trial in an empty folder of its own; return its row."""
     import sys
 
     sys.path[:0] = [str(ROOT / "tests")]
     from fake_service import KEY, serving
 
-    rng = random.Random(f"{seed}/{PART}/{number}")
-    started = time.monotonic()
+    rng = rows.chance(seed, PART, number)
     work = folder / "work"
     work.mkdir()
     images = rng.choice([60, 120, 200])
@@ -112,15 +110,19 @@ def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
         answered, asked = Counter(server.answered), len(server.asked)
     assert ended is not None
     outcome = _judged(work, images, ended, answered, (starts - 1) * CONCURRENCY)
-    threads = threading.active_count()
-    given = f"{images} images, {asked} requests, {starts} starts, {threads} threads"
-    return {
-        "part": PART,
-        "fault": "faults and kills" if killed else "faults",
-        "given": given,
-        "outcome": outcome,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    return rows.row(
+        PART,
+        seed,
+        number,
+        fault="a service that misbehaves" + ", and kills" * killed,
+        hit=f"{images} images, {asked} requests, {starts} starts",
+        outcome=outcome,
+        images=images,
+        requests=asked,
+    )
+
+
+trials = rows.in_folder(trial)
 
 
 def _judged(work: Path, images: int, ended: Ended, answered: Counter[str], lost: int) -> str:
@@ -145,11 +147,4 @@ def _judged(work: Path, images: int, ended: Ended, answered: Counter[str], lost:
     spent = sum(row["cost_usd"] for row in rows)
     if abs(spent - COST * images) > 1e-9:
         return f"DEFECT {spent} US dollars told, {COST * images} spent on what was kept"
-    return "right result"
-
-
-if __name__ == "__main__":
-    from campaign.inputs import main
-    from campaign.services import trial as own
-
-    main(own, LEAST)
+    return RIGHT

@@ -14,38 +14,34 @@ import shutil
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from campaign.forked import HEAVY, REFUSED, RIGHT, ROOT, listing, run_command
+from campaign import rows
+from campaign.forked import HEAVY, ROOT, listing, run_command
+from campaign.rows import REFUSED, RIGHT, Row
 
 PART = "supply"
-LEAST = 120
 MEGABYTES = 6000
 SECONDS = 120
 
 
-def trial(seed: int, number: int, folder: Path) -> dict[str, Any]:
+def trial(seed: int, number: int, folder: Path) -> Row:
     """Run one trial in an empty folder of its own; return its row."""
-    rng = random.Random(f"{seed}/{PART}/{number}")
-    started = time.monotonic()
+    rng = rows.chance(seed, PART, number)
     looks = list(LOOKS)
     if number % 8 == 0:
         fault = looks[number // 8 % len(looks)]
         given, outcome = LOOKS[fault](rng, folder)
     else:
         fault, given, outcome = _planted(rng, number, folder)
-    return {
-        "part": PART,
-        "fault": fault,
-        "given": given,
-        "outcome": outcome,
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    return rows.row(PART, seed, number, fault=fault, hit=given, outcome=outcome)
+
+
+trials = rows.in_folder(trial)
 
 
 def _planted(rng: random.Random, number: int, folder: Path) -> tuple[str, str, str]:
@@ -67,7 +63,7 @@ def _planted(rng: random.Random, number: int, folder: Path) -> tuple[str, str, s
         outcome = "DEFECT wrote elsewhere"
     elif outcome == "DEFECT loaded without a word" and target in HARMLESS:
         outcome = RIGHT
-    return f"planted: {target}", given, outcome
+    return "code or a pickle, planted", f"{target}: {given}", outcome
 
 
 def load() -> None:
@@ -469,9 +465,3 @@ LOOKS: dict[str, Callable[[random.Random, Path], tuple[str, str]]] = {
     "pinned by revision": _pinned,
     "download": _download,
 }
-
-if __name__ == "__main__":
-    from campaign.inputs import main
-    from campaign.supply import trial as own
-
-    main(own, LEAST)
