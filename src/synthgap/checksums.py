@@ -8,12 +8,15 @@ left out: each image of a shard is compared when it is read (`synthgap.data.shar
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from synthgap.atomic import write_text
 from synthgap.errors import UserError
+
+log = logging.getLogger("synthgap")
 
 THREADS = 4
 _AT_ONCE = 1 << 20
@@ -69,6 +72,20 @@ def check(paths: Iterable[Path]) -> None:
             for file, found in zip(expected, pool.map(_found, expected), strict=True):
                 if found != expected[file]:
                     raise UserError(damaged(whole, file, found is None))
+
+
+def intact(path: Path) -> bool:
+    """Say whether a file of unfinished work is there, and as it was when `note` was called.
+
+    One that is damaged, or that a kill left without its digest, is removed: it is made again.
+    """
+    if path.exists() and _read(path) == {path: _found(path)}:
+        return True
+    if path.exists():
+        log.warning("%s is damaged; it is made again", path)
+        path.unlink()
+    note_of(path).unlink(missing_ok=True)
+    return False
 
 
 def _read(path: Path) -> dict[Path, str]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from campaign import PARTS, disk, long_run, report, rows, study
+from campaign import PARTS, disk, long_run, report, rows, study, supply
 
 
 def test_page_and_results_agree():
@@ -88,3 +88,9 @@ def test_noise_is_no_growth_and_growth_is():
     for number, one in enumerate(leaking):
         one["files"] += number // 10
     assert long_run.growth(leaking)[0] == ["files grow from 12 to 13"]
+
+
+def test_models_known_by_name_are_pinned_and_the_lock_is_whole(tmp_path):
+    for look in ("pinned by revision", "lock"):
+        told, outcome = supply.LOOKS[look](random.Random(0), tmp_path)
+        assert outcome == rows.RIGHT, (look, told)

@@ -17,6 +17,7 @@ from synthgap.captioners.cache import ReplyCache
 from synthgap.captioners.service import cache_settings
 from synthgap.config.captioners import ServiceCaptioner
 from synthgap.errors import UserError
+from synthgap.sealed_lines import opened
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,7 @@ def test_a_batch_elsewhere_is_not_forgotten(server, tmp_path, monkeypatch):
             run(server, tmp_path, pictures(2))
     with (
         serving() as other,
-        pytest.raises(UserError, match=r"batch-.*json tells of a batch .* set"),
+        pytest.raises(UserError, match=r"batch-.*state tells of a batch .* set"),
     ):
         run(other, tmp_path, pictures(2))
     assert run(server, tmp_path, pictures(2)).batches == 0
@@ -259,6 +260,22 @@ def test_a_batch_that_never_got_there_is_sent(server, tmp_path, monkeypatch):
     assert len(server.batches) == 1
 
 
+def test_a_damaged_note_of_a_batch_is_refused(server, tmp_path, monkeypatch):
+    def killed_after(self, *asked):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchEndpoint, "create", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            run(server, tmp_path, pictures(3))
+    [note] = tmp_path.rglob("batch-*.state")
+    note.write_bytes(note.read_bytes().replace(b"file", b"fila", 1))
+    with pytest.raises(UserError, match=r"batch-.*\.state is damaged"):
+        run(server, tmp_path, pictures(3))
+    note.unlink()
+    assert run(server, tmp_path, pictures(3)).replies == 3
+
+
 CHILD = """
 import sys
 sys.path[:0] = [{tests!r}, {unit!r}]
@@ -298,7 +315,7 @@ def test_nothing_is_left_with_the_service_or_on_disk(server, tmp_path):
     run(server, tmp_path, pictures(5), {"requests": 2})
     assert not server.files
     assert not list((tmp_path / "scratch").iterdir())
-    states = [json.loads(p.read_text()) for p in tmp_path.rglob("batch-*.json")]
+    states = [json.loads(opened(p.read_bytes())) for p in tmp_path.rglob("batch-*.state")]
     assert [state["ended"] for state in states] == ["completed"] * 3
     assert not list(tmp_path.rglob("*.keys"))
     for path in tmp_path.rglob("*"):

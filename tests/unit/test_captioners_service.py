@@ -24,6 +24,7 @@ from synthgap.captioners.service import cache_settings
 from synthgap.config.captioners import ServiceCaptioner
 from synthgap.data.images import decode, encode
 from synthgap.errors import UserError
+from synthgap.sealed_lines import seal
 
 
 @pytest.fixture(autouse=True)
@@ -360,8 +361,8 @@ def test_the_cache_is_found_again_by_later_versions(tmp_path):
     with ReplyCache(tmp_path, cache_settings(spec)) as cache:
         cache.add("0" * 64, Reply("first"))
     [journal] = tmp_path.rglob("*.replies")
-    with journal.open("a") as file:
-        file.write("1" * 64 + f"\t{later}\n")
+    with journal.open("ab") as file:
+        file.write(seal(f"{'1' * 64}\t{later}".encode()))
     assert cache.find(["1" * 64])["1" * 64].text == "A dog."
 
 
@@ -471,6 +472,16 @@ def test_a_torn_line_of_the_cache_is_ignored(server, tmp_path):
     path.write_bytes(b"\x00" * 100 + b"\n" + content)
     captioner(server, tmp_path).caption(pictures(3))
     assert len(server.asked) == 4
+
+
+def test_a_damaged_reply_of_the_cache_is_asked_for_anew(server, tmp_path, caplog):
+    first = captioner(server, tmp_path, concurrency=1).caption(pictures(3))
+    [path] = tmp_path.rglob("*.replies")
+    path.write_bytes(path.read_bytes().replace(first[1].text.encode(), first[2].text.encode()))
+    again = captioner(server, tmp_path).caption(pictures(3))
+    assert [reply.text for reply in again] == [reply.text for reply in first]
+    assert len(server.asked) == 4
+    assert "a damaged reply" in caplog.text
 
 
 def test_the_cache_tells_what_it_is_of(tmp_path):

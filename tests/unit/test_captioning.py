@@ -138,6 +138,17 @@ def test_a_torn_line_is_asked_for_anew(tmp_path):
     assert whole(Numbers(stop_at="6"), tmp_path) == first
 
 
+def test_a_damaged_line_is_asked_for_anew(tmp_path):
+    first = whole(Numbers(), tmp_path)
+    journal = tmp_path / "calls.jsonl"
+    content = journal.read_bytes()
+    journal.write_bytes(content.replace(b"4 of 3", b"5 of 3"))
+    again = Numbers()
+    assert whole(again, tmp_path) == first
+    assert again.calls == [["3", "4", "5"]]
+    assert whole(Numbers(stop_at="3"), tmp_path) == first
+
+
 def test_failures_are_no_result(tmp_path):
     whole(Numbers(fail_at="3"), tmp_path)
     again = Numbers()

@@ -258,6 +258,17 @@ def test_lines_go_on_only_from_the_same_settings(tmp_path):
         assert lines.done == set()
 
 
+def test_damaged_lines_are_made_again(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with LineFile(path, {"a": 1}) as lines:
+        lines.add("x", [{"n": 1}])
+        lines.add("y", [{"n": 3}])
+    part = tmp_path / ".results.jsonl.part"
+    part.write_bytes(part.read_bytes().replace(b'"n": 1', b'"n": 7'))
+    with LineFile(path, {"a": 1}) as lines:
+        assert lines.done == {"y"}
+
+
 def test_a_layout_goes_on_only_with_the_same_images(tmp_path):
     def fill(stamp, name="", killed=False):
         """Return what an earlier attempt left."""

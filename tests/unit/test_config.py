@@ -305,7 +305,7 @@ def test_depth_models_come_from_presets_the_hub_and_folders(tmp_path):
     assert set(study.depth_views) == {"hub", "own"}
     [download] = study.hub_models.values()
     assert download.layout == "model"
-    assert download.name == "depth-anything--Depth-Anything-V2-Large-hf"
+    assert download.name == "depth-anything--Depth-Anything-V2-Large-hf--7581137e"
 
 
 @pytest.mark.parametrize(

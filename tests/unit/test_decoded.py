@@ -37,7 +37,7 @@ def test_a_file_of_pixels_holds_what_the_shards_do(tmp_path, images, threads, si
     found = open_images(manifest, tmp_path / "cache" / "train", size, pool)
     encoded = EncodedImages(manifest, size)
     assert isinstance(found, np.memmap)
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["train"]
+    assert {p.name for p in (tmp_path / "cache").iterdir()} == {"train", ".train.sha256"}
     for one in (found, encoded):
         assert one.shape == expected.shape
         assert len(one) == 150
@@ -88,6 +88,21 @@ def test_a_decoding_that_was_cut_short_is_begun_anew(tmp_path, images, monkeypat
     monkeypatch.undo()
     assert not (tmp_path / "cache").exists()
     np.testing.assert_array_equal(open_images(manifest, tmp_path / "cache"), images)
+
+
+@pytest.mark.parametrize("damage", ["a bit", "its end", "its digest"])
+def test_a_damaged_file_of_pixels_is_made_again(tmp_path, images, damage, monkeypatch):
+    manifest, cache = make_manifest(tmp_path, list(images)), tmp_path / "train"
+    expected = np.array(open_images(manifest, cache))
+    content = bytearray(cache.read_bytes())
+    if damage == "its digest":  # killed before that was written
+        (tmp_path / ".train.sha256").unlink()
+    else:
+        content[5000] ^= 1
+        cache.write_bytes(content if damage == "a bit" else content[:-7])
+    np.testing.assert_array_equal(open_images(manifest, cache), expected)
+    monkeypatch.setattr(decoded, "_decode_all", pytest.fail)
+    np.testing.assert_array_equal(open_images(manifest, cache), expected)
 
 
 def test_images_of_different_sizes_are_refused(tmp_path, images):

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgap import checksums
 from synthgap.atomic import atomic_path
 from synthgap.data.blocks import Blocks
 from synthgap.data.choice import real_keys
@@ -182,7 +183,7 @@ def training_vectors(
 ) -> NDArray[np.float32]:
     """Return the vectors of all training images, mapped from a file."""
     path = folder / "training.vectors.npy"
-    if not path.exists():
+    if not checksums.intact(path):
         size = (len(training.keys), width)
         log.info("embedding %d training images, %.1f GB", size[0], 4e-9 * size[0] * size[1])
         with atomic_path(path) as part:
@@ -195,6 +196,7 @@ def training_vectors(
                     embed_all(perceptual, images, args.batch_size, out[start:])
                     progress.update(len(images))
             out.flush()
+        checksums.note([path])
     found: NDArray[np.float32] = np.load(path, mmap_mode="r")
     return found
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from synthgap import stopping
-from synthgap.atomic import write_text
+from synthgap import sealed_lines, stopping
+from synthgap.atomic import write_bytes
 from synthgap.captioners import Picture, Reply
 from synthgap.captioners.batch_endpoint import KEPT, QUOTA_GONE, AwayError, BatchEndpoint
 from synthgap.captioners.cache import ReplyCache, picture_key
@@ -227,10 +227,10 @@ class BatchQueue:
         """Return the batches that an earlier run of this job left with the service."""
         found = []
         for keys in self.folder.glob("batch-*.keys"):
-            if not keys.with_suffix(".json").exists():
+            if not keys.with_suffix(".state").exists():
                 keys.unlink()  # of a file that was not whole
-        for path in sorted(self.folder.glob("batch-*.json")):
-            batch = Batch(**json.loads(path.read_text()))
+        for path in sorted(self.folder.glob("batch-*.state")):
+            batch = _read(path)
             if batch.ended:
                 continue
             if batch.base_url != self.transport["base_url"]:
@@ -367,9 +367,20 @@ class BatchQueue:
         return self.folder / f"batch-{batch.tag}.keys"
 
     def _note(self, batch: Batch) -> None:
-        write_text(self.folder / f"batch-{batch.tag}.json", json.dumps(asdict(batch)) + "\n")
+        told = sealed_lines.seal(json.dumps(asdict(batch)).encode())
+        write_bytes(self.folder / f"batch-{batch.tag}.state", told)
 
 
 def _short(key: str) -> bytes:
     """Half of a key, which is as good as unique and takes a third of the memory."""
     return bytes.fromhex(key[:32])
+
+
+def _read(path: Path) -> Batch:
+    content = sealed_lines.opened(path.read_bytes())
+    if content is None:
+        raise UserError(
+            f"{path} is damaged, and tells of a batch that is with the service; delete it to have "
+            "its images captioned, and paid for, anew"
+        )
+    return Batch(**json.loads(content))

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from synthgap import sealed_lines
 from synthgap.captioners import Picture, Reply
 
 log = logging.getLogger("synthgap")
@@ -69,7 +70,7 @@ class ReplyCache:
         """Keep a reply; it survives the end of the process at once, a power cut a second later."""
         if self._journal is None:
             self._journal = self._open()
-        line = f"{key}\t{json.dumps(asdict(reply), ensure_ascii=False)}\n".encode()
+        line = sealed_lines.seal(f"{key}\t{json.dumps(asdict(reply), ensure_ascii=False)}".encode())
         if self._journal.write(line) != len(line):
             self._journal.close()
             self._journal = None  # what follows must not join the torn line
@@ -89,18 +90,20 @@ class ReplyCache:
     def _replies(self, keys: Collection[str]) -> Iterator[tuple[str, Reply]]:
         """Yield the replies to `keys`, reading all journals once."""
         wanted = {key.encode() for key in keys}
+        at = slice(sealed_lines.CONTENT_AT, sealed_lines.CONTENT_AT + KEY_BYTES)
         for path in sorted(self.folder.glob("*.replies")):
             with path.open("rb") as journal:
                 for line in journal:
-                    if line[:KEY_BYTES] in wanted and line.endswith(b"}\n"):
-                        key = line[:KEY_BYTES].decode()
-                        try:
-                            told = json.loads(line[KEY_BYTES + 1 :])
-                            # Fields that another version knows are no damage.
-                            known = {name: told[name] for name in told if name in FIELDS}
-                            yield key, Reply(**known)
-                        except (TypeError, ValueError):
+                    if line[at] not in wanted:
+                        continue
+                    key, content = line[at].decode(), sealed_lines.opened(line)
+                    if content is None:
+                        if line.endswith(b"\n"):  # else torn, and its reply never used
                             log.warning("%s: a damaged reply to %s is ignored", path, key)
+                        continue
+                    told = json.loads(content[KEY_BYTES + 1 :])
+                    # Fields that another version knows are no damage.
+                    yield key, Reply(**{name: told[name] for name in told if name in FIELDS})
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from synthgap import sealed_lines
 from synthgap.captioners import Captioner, Picture, Reply
 
 # A sentence ends at a stop that stands before a space or the end, with what may close behind it.
@@ -100,29 +101,19 @@ def caption_resumably(
 
 
 def _places(journal: Path) -> dict[int, int]:
-    """Return where the finished calls lie in a journal, in bytes; a torn line is taken away."""
-    places: dict[int, int] = {}
-    if not journal.exists():
-        return places
-    with journal.open("rb+") as file:
-        position = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                file.truncate(position)
-                break
-            places[int(line.split(b"\t", 1)[0])] = position
-            position += len(line)
-    return places
+    """Return where the finished calls lie in a journal, in bytes."""
+    return {int(content.split(b"\t", 1)[0]): place for place, content in sealed_lines.read(journal)}
 
 
 def _read(journal: Path, place: int) -> list[Reply]:
     with journal.open("rb") as file:
         file.seek(place)
-        replies = json.loads(file.readline().split(b"\t", 1)[1])
-    return [Reply(**reply) for reply in replies]
+        content = sealed_lines.opened(file.readline())
+    assert content is not None  # looked at when the job began
+    return [Reply(**reply) for reply in json.loads(content.split(b"\t", 1)[1])]
 
 
 def _append(journal: Path, number: int, replies: Sequence[Reply]) -> None:
-    line = f"{number}\t{json.dumps([asdict(reply) for reply in replies])}\n"
+    line = f"{number}\t{json.dumps([asdict(reply) for reply in replies])}"
     with journal.open("ab") as file:
-        file.write(line.encode())
+        file.write(sealed_lines.seal(line.encode()))

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, BinaryIO
+
+from synthgap import sealed_lines
 
 
 class LineFile:
@@ -29,40 +31,29 @@ class LineFile:
         self.done: set[str] = set()
         """names of the units that are there"""
         lines = self._usable_lines()
-        self._file: TextIO = self.part.open("w", encoding="utf-8")
-        self._file.writelines(f"{line}\n" for line in lines or [json.dumps(self._head)])
+        self._file: BinaryIO = self.part.open("wb")
+        self._file.writelines(map(sealed_lines.seal, lines or [json.dumps(self._head).encode()]))
         self._flush()
 
-    def _usable_lines(self) -> list[str]:
-        if not self.part.exists():
+    def _usable_lines(self) -> list[bytes]:
+        lines = [content for _, content in sealed_lines.read(self.part)]
+        if not lines or json.loads(lines[0]) != self._head:
             return []
-        # A kill may cut the last line short, and with it its unit.
-        whole = self.part.read_bytes().decode("utf-8", "replace").split("\n")[:-1]
-        try:
-            if not whole or json.loads(whole[0]) != self._head:
-                return []
-            for line in whole[1:]:
-                self.done.add(json.loads(line)["unit"])
-        except (KeyError, TypeError, ValueError):
-            self.done.clear()
-            return []
-        return whole
+        self.done.update(json.loads(line)["unit"] for line in lines[1:])
+        return lines
 
     def add(self, unit: str, records: list[dict[str, Any]]) -> None:
         """Append the records of a unit."""
-        self._file.write(json.dumps({"unit": unit, "records": records}) + "\n")
+        line = json.dumps({"unit": unit, "records": records})
+        self._file.write(sealed_lines.seal(line.encode()))
         self._flush()
         self.done.add(unit)
 
     def finish(self, order: Iterable[str]) -> None:
         """Write all records, a line each, units in the given order, under the file's own name."""
         self._file.close()
-        found = {}
-        with self.part.open(encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                unit = json.loads(line)
-                found[unit["unit"]] = unit["records"]
+        units = [json.loads(line) for _, line in sealed_lines.read(self.part)][1:]
+        found = {unit["unit"]: unit["records"] for unit in units}
         whole = self.path.with_name(f".{self.path.name}.whole")
         with whole.open("w", encoding="utf-8") as file:
             for name in order:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from synthgap import checksums
 from synthgap.data.shards import ImageReader, Manifest
 from synthgap.errors import UserError
 from synthgap.progress import Progress
@@ -127,7 +128,7 @@ def open_images(
     """
     encoded = EncodedImages(manifest, size, share)
     total = int(np.prod(encoded.shape))
-    if not cache.exists():
+    if not checksums.intact(cache):
         cache.parent.mkdir(parents=True, exist_ok=True)
         if total > SHARE_OF_DISK * (free := shutil.disk_usage(cache.parent).free):
             log.info(
@@ -150,6 +151,7 @@ def _decode_all(encoded: EncodedImages, cache: Path, pool: Executor | None) -> N
                     file.write(image.tobytes())
                 progress.update(len(some))
         part.replace(cache)
+        checksums.note([cache])
     finally:
         part.unlink(missing_ok=True)
 

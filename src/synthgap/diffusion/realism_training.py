@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from synthgap import checksums
 from synthgap.classifiers.batches import Batch
 from synthgap.classifiers.recipe import Recipe
 from synthgap.data.decoded import EncodedImages
@@ -63,7 +64,7 @@ def encode(
     """
     images = EncodedImages(manifest, side)
     shape = encoded(images[0][None], vae, device).shape[1:]
-    if not cache.exists():
+    if not checksums.intact(cache):
         cache.parent.mkdir(parents=True, exist_ok=True)
         part = cache.with_name(f".{cache.name}.{os.getpid()}")
         with part.open("wb") as file, Progress(len(images), "images encoded") as progress:
@@ -72,6 +73,7 @@ def encode(
                 file.write(encoded(some, vae, device).numpy().tobytes())
                 progress.update(len(some))
         part.replace(cache)
+        checksums.note([cache])
     return np.memmap(cache, np.float16, "r", shape=(len(images), *shape))
 
 

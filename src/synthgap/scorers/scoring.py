@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgap import sealed_lines
 from synthgap.devices import is_too_large
 from synthgap.errors import UserError
 from synthgap.scorers import Scorer
@@ -54,11 +55,12 @@ def score_resumably(
         log.info("going on after %d finished batches", len(finished))
     pairs = iter(pairs)
     batches = iter(lambda: list(itertools.islice(pairs, batch_size)), [])
-    for batch in itertools.islice(batches, len(finished)):
+    first = len(finished)
+    for batch in itertools.islice(batches, first):
         yield batch, finished.popleft()
     fitting = Fitting(scorer)
     with journal.open("ab") as file, ThreadPoolExecutor(threads) as pool:
-        for batch, images in _decoded(batches, pool):
+        for number, (batch, images) in enumerate(_decoded(batches, pool), first):
             cut = scorer.cut
             scores = fitting.score(images, [pair.prompt for pair in batch])
             if not np.isfinite(scores).all():
@@ -68,7 +70,8 @@ def score_resumably(
                     "try another dtype"
                 )
             scored = Scored([float(score) for score in scores], scorer.cut - cut)
-            file.write(json.dumps([scored.scores, scored.cut]).encode() + b"\n")
+            told = json.dumps([number, scored.scores, scored.cut])
+            file.write(sealed_lines.seal(told.encode()))
             file.flush()
             os.fsync(file.fileno())
             yield batch, scored
@@ -141,16 +144,10 @@ def _done(waiting: tuple[list[Pair], list[Future[Image]]]) -> tuple[list[Pair], 
 
 
 def _read(journal: Path) -> deque[Scored]:
-    """Return the finished batches of earlier attempts; a torn line is taken away."""
-    found: deque[Scored] = deque()
-    if not journal.exists():
-        return found
-    with journal.open("rb+") as file:
-        position = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                file.truncate(position)
-                break
-            found.append(Scored(*json.loads(line)))
-            position += len(line)
-    return found
+    """Return the finished batches of earlier attempts, up to the first that is missing."""
+    told = (json.loads(content) for _, content in sealed_lines.read(journal))
+    by_number = {number: Scored(scores, cut) for number, scores, cut in told}
+    return deque(
+        by_number[number]
+        for number in itertools.takewhile(by_number.__contains__, itertools.count())
+    )
