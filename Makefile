@@ -73,8 +73,8 @@ test: setup ## all tests
 	pytest -n 2 --dist worksteal
 
 .PHONY: test-long
-test-long: setup ## tests that take minutes each: a folder of photographs through every study
-	pytest -m long --durations=10
+test-long: setup ## tests that take longer: further studies, more kills, a folder of photographs through it all
+	pytest -m long -n 2 --dist worksteal --durations=10
 
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -64,15 +65,22 @@ def prepare() -> None:
 
 
 class Forked:
-    """A child that runs a job's command; it is asked for as `subprocess.Popen` is."""
+    """A child that runs a job's command; it is asked for as `subprocess.Popen` is.
 
-    def __init__(self, tree: Tree, job: Job, output: Path) -> None:
+    Args:
+        output: takes what the command says.
+        before: called in the child, to plant a fault.
+    """
+
+    def __init__(
+        self, tree: Tree, job: Job, output: Path, before: Callable[[], None] = lambda: None
+    ) -> None:
         prepare()
         self.returncode: int | None = None
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _be(tree, job, output)
+            _be(tree, job, output, before)
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""
@@ -93,7 +101,7 @@ class Forked:
         return self.returncode
 
 
-def _be(tree: Tree, job: Job, output: Path) -> None:
+def _be(tree: Tree, job: Job, output: Path, before: Callable[[], None]) -> None:
     """Become the command; does not return."""
     status = 70
     try:
@@ -109,9 +117,13 @@ def _be(tree: Tree, job: Job, output: Path) -> None:
             source,
             *(p for p in sys.path if p and not p.startswith(str(study.ROOT / "s"))),
         ]
+        # Of the project only what lies in the tree; other parts may have imported the rest.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "synthgap"]:
+            del sys.modules[name]
         words = [os.path.expandvars(word) for word in shlex.split(job.command)]
         sys.argv = words[1:]
         sys.path.insert(0, str(Path(words[1]).parent))
+        before()
         runpy.run_path(words[1], run_name="__main__")
         status = 0
     except SystemExit as ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from campaign import rows
+from campaign import injection, rows, study
 from campaign.forked import LIGHT, run_command
 from campaign.rows import Row
 
@@ -16,12 +16,19 @@ PART = "numerics"
 MODULES = (*LIGHT, "torch", "scipy")
 
 
+def prepare() -> None:
+    """Make the study once without disturbance."""
+    study.reference()
+
+
 def trial(seed: int, number: int, folder: Path) -> Row:
-    """Run one trial in an empty folder of its own; return its row."""
+    """Run one trial in an empty folder of its own; return its row. Of two, one is of a stage."""
+    if number % 2:
+        return injection.trial(seed, number, PART)
     rng = rows.chance(seed, PART, number)
     work = folder / "work"
     work.mkdir()
-    fault = list(CASES)[number % len(CASES)]
+    fault = list(CASES)[number // 2 % len(CASES)]
     odd = rng.choice(["nan", "inf", "-inf"])
     ended = run_command(
         "campaign.numerics:inject",

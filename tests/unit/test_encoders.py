@@ -156,7 +156,7 @@ def test_inception_is_that_of_torch_fidelity(tmp_path):
     with pytest.raises(UserError, match="no weights of FID's Inception"):
         make_encoder({"family": "inception"}, model=path)
     path.write_bytes(b"cposix\nsystem\n(S'false'\ntR.")
-    with pytest.raises(UserError, match="no weights that can be read"):
+    with pytest.raises(UserError, match="no file of weights, or a damaged one"):
         make_encoder({"family": "inception"}, model=path)
 
 

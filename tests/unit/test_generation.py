@@ -132,6 +132,7 @@ def pipeline(real, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
     command = train_command(real, tmp_path / "scratch", tmp_path / "flow")
     kill_when(command, lambda: any((tmp_path / "scratch").glob("*/checkpoint.pt")))
@@ -143,6 +144,7 @@ def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
         assert same_files(tmp_path / name, pipeline.with_name(name))
 
 
+@pytest.mark.long
 def test_two_processes_train_the_same_pipeline(real, pipeline, tmp_path):
     python, *rest = train_command(real, tmp_path / "scratch", tmp_path / "flow")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--"]
@@ -156,6 +158,7 @@ def test_two_processes_train_the_same_pipeline(real, pipeline, tmp_path):
     assert not (tmp_path / "scratch").exists()
 
 
+@pytest.mark.long
 def test_killed_autoencoder_goes_on_to_the_same_weights(real, tmp_path):
     command = autoencoder_command(real, tmp_path / "scratch", tmp_path / "vae")
     kill_when(command, lambda: any((tmp_path / "scratch").glob("*/checkpoint.pt")))

@@ -127,10 +127,10 @@ def test_bad_weights_and_images_are_told(references, tmp_path):
     with pytest.raises(UserError, match="too small for alex"):
         Perceptual("alex", alex, resize=20)
     (tmp_path / "bad.pth").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="no weights that can be read"):
+    with pytest.raises(UserError, match="no file of weights, or a damaged one"):
         Perceptual("alex", tmp_path / "bad.pth")
     (tmp_path / "cut.pth").write_bytes(alex.read_bytes()[:5000])
-    with pytest.raises(UserError, match="no weights that can be read"):
+    with pytest.raises(UserError, match="no file of weights, or a damaged one"):
         Perceptual("alex", tmp_path / "cut.pth")
     with pytest.raises(UserError, match="must be uint8"):
         Perceptual("alex", alex).embed(images(1).astype(np.float32))

@@ -49,6 +49,7 @@ def command(chosen: Path, folder: Path) -> list[str]:
     return [sys.executable, str(SCRIPT), *given]
 
 
+@pytest.mark.long
 def test_a_killed_training_goes_on_to_the_same_bytes(chosen, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(chosen, whole), check=True, capture_output=True)

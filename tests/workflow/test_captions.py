@@ -133,6 +133,7 @@ def test_too_many_refusals_fail_the_job_and_cost_nothing_twice(checkout, server)
     assert not refused & captioned
 
 
+@pytest.mark.long
 def test_batches_caption_real_images_and_composites(checkout, server):
     server.batch_faults.put("expires")
     batch = {"requests": 40, "poll_seconds": 0.05}
@@ -157,6 +158,7 @@ def test_batches_caption_real_images_and_composites(checkout, server):
     assert sum(count["sent_again"] for count in counts) > 0
 
 
+@pytest.mark.long
 def test_a_model_of_ones_own_captions_composites_with_pruned_tokens(checkout, tmp_path):
     model = build(tmp_path / "llava")
     captioner = {"kind": "transformers", "model": str(model), "prompt": "paper-b", "prune": True}

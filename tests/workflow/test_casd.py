@@ -9,6 +9,8 @@ import pytest
 from synthgap.data.choice import labels
 from synthgap.data.shards import Manifest
 
+pytestmark = pytest.mark.long  # a study of its own is made first
+
 CONFIG = "tiny-casd.yaml"
 DM, CASD = "dm-n16-c0to7", "casd-n16-c0to7-pretrained-m12-c4to9"
 RESULTS = "results-d"

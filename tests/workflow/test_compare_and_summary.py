@@ -2,9 +2,12 @@
 
 import shutil
 
+import pytest
+
 TABLE = "results/metrics.parquet"
 
 
+@pytest.mark.long
 def test_compare_makes_a_page_and_reruns_nothing(checkout):
     other = checkout / "results-old"
     other.mkdir()

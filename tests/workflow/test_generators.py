@@ -46,6 +46,7 @@ def run(checkout, *options, endpoint="http://127.0.0.1:9", token=None):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_gated_model_fails_before_generation_then_downloads_then_runs_offline(
     hub_study, repository
 ):
@@ -83,6 +84,7 @@ def test_no_generation_starts_where_another_model_is_out_of_reach(hub_study, rep
     assert "rule generate_images" not in result.stdout
 
 
+@pytest.mark.long
 def test_shard_of_a_folder_is_made_again_only_for_what_shapes_it(hub_study, repository):
     hub_study.edit("hub.yaml", "model: lab/tiny", f"model: {repository}")
     assert run(hub_study, TAR).returncode == 0

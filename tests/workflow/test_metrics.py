@@ -30,6 +30,7 @@ def study(checkout):
     return checkout
 
 
+@pytest.mark.long
 def test_encoder_and_scorer_from_a_folder_reach_the_metrics_table(study):
     done = study.snakemake("--cores", "2", "results/metrics.parquet", config="metrics.yaml")
     assert done.returncode == 0, done.stdout

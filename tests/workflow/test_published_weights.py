@@ -30,6 +30,7 @@ def study(tmp_path, request):
     return checkout
 
 
+@pytest.mark.long
 def test_weights_are_asked_for_first_then_downloaded_then_trained_from(
     study, tmp_path, monkeypatch
 ):

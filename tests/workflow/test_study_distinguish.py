@@ -121,6 +121,7 @@ def test_what_people_answered_joins_the_numbers(checkout):
     assert found["about"]["architecture"] == "people"
 
 
+@pytest.mark.long
 def test_images_of_a_generator_that_is_not_run_here_are_a_source(checkout):
     rng = np.random.default_rng(0)
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from checkout import Checkout
 
+pytestmark = pytest.mark.long  # a study of its own is made first
+
 CONFIG = "tiny-text-to-image.yaml"
 
 

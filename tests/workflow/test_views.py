@@ -56,6 +56,7 @@ def test_a_depth_model_is_downloaded_once_and_then_runs_offline(study, tmp_path)
     assert "rule download_model" not in planned
 
 
+@pytest.mark.long
 def test_a_folder_that_changes_makes_depth_again(study, tmp_path):
     model = build(tmp_path / "model")
     text = (study / "views.yaml").read_text().replace("lab/depth", str(model))
@@ -76,6 +77,7 @@ def test_random_crops_are_gathered_as_samples(study):
     assert rows["class_index"].to_pylist()[::4] == originals["class_index"].to_pylist()
 
 
+@pytest.mark.long
 def test_a_shard_of_a_view_is_of_several_shards_of_a_generator(study):
     raw = yaml.safe_load((study / "views.yaml").read_text())
     raw["generators"]["flow-g2"]["shards"] = {"train": 5, "val": 1, "test": 1}

@@ -6,13 +6,13 @@ and their kind read.
 """
 
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from synthgap import tensor_files
 from synthgap.encoders import Images, Vectors
 from synthgap.encoders.network import NetworkEncoder, dtype_of, layer_of, weights_digest
 from synthgap.errors import UserError
@@ -59,10 +59,7 @@ def _load(path: Path) -> Any:
         FeatureExtractorInceptionV3,
     )
 
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} holds no weights that can be read: {error}") from error
+    weights = tensor_files.load(path)
     # That class reads files with an unpickler that would run code; what it gets here is a copy of
     # what the safe one has read.
     copy = io.BytesIO()

@@ -16,7 +16,6 @@ import hashlib
 import importlib.util
 import itertools
 import math
-import pickle
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from synthgap import tensor_files
 from synthgap.devices import is_too_large
 from synthgap.errors import UserError
 
@@ -197,11 +197,7 @@ def _backbone(network: Network, path: Path) -> torch.nn.ModuleList:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} holds no weights that can be read: {reason}") from error
+    state = tensor_files.load(path)
     if not isinstance(state, dict):
         raise UserError(f"{path} holds no weights by name")
     return state

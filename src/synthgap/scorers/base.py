@@ -1,7 +1,6 @@
 """What scorers share: checks, loading of folders and files, and OpenAI's preprocessing."""
 
 import hashlib
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import transforms
 
+from synthgap import tensor_files
 from synthgap.errors import UserError
+from synthgap.tensor_files import one_line
 
 DTYPES = ("float32", "bfloat16", "float16")
 # Of the images that CLIP was trained on; torchvision's other numbers are ImageNet's.
@@ -178,12 +179,7 @@ def load_tensors(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged or holds something else.
     """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{file}: no file of weights, or a damaged one: {one_line(error)}"
-        ) from error
+    content = tensor_files.load(file)
     if isinstance(content, dict):
         content = content.get("state_dict", content)
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
@@ -239,9 +235,3 @@ def weights_of(path: Path) -> dict[str, str]:
         with file.open("rb") as opened:
             found[file.name] = hashlib.file_digest(opened, "sha256").hexdigest()
     return found
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error says, on one line and not too long."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if len(said) <= 300 else f"{said[:300]}..."
