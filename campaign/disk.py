@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from campaign import kills, rows, study
 from campaign.rows import Row
 from campaign.study import Job, Tree
+from synthgap import checksums
 
 PART = "disk"
 MARGIN = 64 << 10
@@ -305,7 +306,10 @@ def vanish(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
 
 
 def late(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
-    """Hide what a job wrote for some seconds, as a slow network file system does."""
+    """Hide what a job wrote for some seconds, as a slow network file system does for others.
+
+    The job itself sees what it wrote, and so nothing is hidden before its digest is there.
+    """
     job = a_job(chance, number, lambda job: not any("." not in Path(o).name for o in job.outputs))
     tree.remove(job)
     file = tree.folder / chance.choice(job.outputs)
@@ -316,7 +320,8 @@ def late(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
         "moment": f"{seconds:.1f} s late",
     }
     process = tree.workflow("--cores", "1", job.outputs[0], output=tree.folder / "said.txt")
-    kills.until(process, lambda: file.exists() and process.poll() is None)
+    note = checksums.note_of(checksums.noted([file])[-1])
+    kills.until(process, note.exists)
     if file.exists():
         hidden = tree.folder / "hidden"
         with suppress(FileNotFoundError):

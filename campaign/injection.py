@@ -1,8 +1,8 @@
 """NaN, infinity and memory that runs out, put into a network while a stage of the study is at work.
 
 The stage runs in a fork (`campaign.forked_stage`). At a random call of a layer one number of what
-it returns is made NaN or infinite, or one number of a gradient is, or the call ends as on a device
-without memory. The rule: the stage is refused with one line, or the image is noted as failed, or
+it returns is made NaN, or one of a gradient, or one that leaves a network is made infinite, or the
+call ends as on a device without memory. The rule: the stage is refused with one line, or the image is noted as failed, or
 the files are those of the undisturbed run. Where memory runs out, the stage may also do its work
 in smaller parts, in which last digits may differ; nothing in its files may be odd.
 """
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from campaign import disk, forked_stage, rows, study
 from campaign.study import Job, Tree
 
-FAULTS = ("NaN from a layer", "infinity from a layer", "NaN in a gradient", "no memory")
+FAULTS = ("NaN from a layer", "infinity from a network", "NaN in a gradient", "no memory")
 MOST_CALLS = 3000  # of layers, more than most stages of the study make
 REACHED = "injected"
 NOTED = "noted as failed"
@@ -63,12 +63,16 @@ def uses_networks(job: Job) -> bool:
 def plant(fault: str, chance: random.Random) -> None:
     """In the stage's process: have one call of a layer, or one step, go wrong."""
     import torch
-    from torch.nn.modules.module import register_module_forward_hook
+    from torch.nn.modules.module import (
+        register_module_forward_hook,
+        register_module_forward_pre_hook,
+    )
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     steps = fault == "NaN in a gradient"
-    at = int(math.exp(chance.uniform(0, math.log(40 if steps else MOST_CALLS))))
-    calls = 0
+    most = 40 if steps or fault.startswith("infinity") else MOST_CALLS
+    at = int(math.exp(chance.uniform(0, math.log(most))))
+    calls = depth = 0
 
     def due(name: str) -> bool:
         nonlocal calls
@@ -77,15 +81,24 @@ def plant(fault: str, chance: random.Random) -> None:
             Path(REACHED).write_text(f"call {at}, of {name}")
         return calls == at
 
-    def in_layer(module: torch.nn.Module, given: Any, returned: Any) -> Any:
-        fits = isinstance(returned, torch.Tensor) and returned.is_floating_point()
-        if not fits or not returned.numel() or not due(type(module).__name__):
+    def enter(module: torch.nn.Module, given: Any) -> None:
+        nonlocal depth
+        depth += 1
+
+    def leave(module: torch.nn.Module, given: Any, returned: Any) -> Any:
+        nonlocal depth
+        depth -= 1
+        # An infinity may vanish within a network, as exp(-inf) does; out of one it must not.
+        tensor = None if fault.startswith("infinity") and depth else first_tensor(returned)
+        if tensor is None or not due(type(module).__name__):
             return None
         if fault == "no memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
-        odd = returned.clone()
-        odd.view(-1)[chance.randrange(odd.numel())] = math.nan if "NaN" in fault else math.inf
-        return odd
+        # In place, as what is returned may be a tuple, or an object of any kind.
+        with torch.no_grad():
+            place = tuple(chance.randrange(size) for size in tensor.shape)
+            tensor.data[place] = math.nan if "NaN" in fault else math.inf
+        return None
 
     def in_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         found = [p.grad for group in optimizer.param_groups for p in group["params"]]
@@ -96,7 +109,21 @@ def plant(fault: str, chance: random.Random) -> None:
     if steps:
         register_optimizer_step_pre_hook(in_step)
     else:
-        register_module_forward_hook(in_layer)
+        register_module_forward_pre_hook(enter)
+        register_module_forward_hook(leave, always_call=True)
+
+
+def first_tensor(returned: Any) -> Any:
+    """Return the first tensor of floats in what a module returns, or None."""
+    import torch
+
+    if isinstance(returned, torch.Tensor):
+        return returned if returned.is_floating_point() and returned.numel() else None
+    if isinstance(returned, dict):  # as the libraries' outputs are
+        returned = tuple(returned.values())
+    if isinstance(returned, tuple | list):
+        return next((one for part in returned if (one := first_tensor(part)) is not None), None)
+    return None
 
 
 def judged(tree: Tree, job: Job, status: int, said: str, fault: str) -> str:
@@ -132,11 +159,12 @@ def odd_numbers(tree: Tree, job: Job) -> Iterator[str]:
 
 
 def failed(path: Path) -> bool:
-    """Say whether the rows beside a shard note an image as failed."""
+    """Say whether the rows beside a shard note an image as failed, or as made at a second try."""
     beside = path.with_suffix(".parquet")
     if path.suffix != ".tar" or not beside.exists():
         return False
-    return set(pq.read_table(beside, columns=["status"])["status"].to_pylist()) != {"ok"}
+    rows_beside = pq.read_table(beside, columns=["status", "details"]).to_pylist()
+    return any(row["status"] != "ok" or '"refused"' in row["details"] for row in rows_beside)
 
 
 def _finite_table(path: Path) -> bool:

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 CONFIG = Path(__file__).with_name("study.yaml")
 PARTS = ("Snakefile", "workflow", "src", "config", "profiles", "slurm", "envs")
 TARGETS = ("all", "cards")
-# What facts say of the run and not of what it made.
-TIMES = {"seconds", "images_per_second", "host", "slurm_job"}
+# What facts say of the run and not of what it made; a fork has libraries loaded that it needs not.
+TIMES = {"seconds", "images_per_second", "host", "slurm_job", "cached", "versions"}
 PATIENCE = float(os.environ.get("SYNTHGAP_CAMPAIGN_PATIENCE", "600"))  # seconds
 PREFIX = 'trap : TERM; set -euo pipefail; export PYTHONPATH="$SYNTHGAP_SOURCE"; '
 
@@ -160,6 +160,7 @@ def states() -> dict[str, tuple[int, int]]:
 def copy_of_study() -> Iterator["Tree"]:
     """Yield a copy of the undisturbed run; it is removed, and what still runs in it is ended."""
     folder = work_folder() / f"trial-{os.getpid()}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     whole = reference()
     subprocess.run(["cp", "-a", "--reflink=auto", str(whole), str(folder)], check=True)
@@ -344,7 +345,8 @@ class Tree:
         found = [
             f"tmp/{path.name}"
             for path in self.temporary.iterdir()
-            if not path.name.startswith("torchinductor")  # a cache that torch keeps for all
+            # A cache that torch keeps for all, and what a Snakemake that was killed cannot remove.
+            if not path.name.startswith(("torchinductor", "snakemake"))
         ]
         for file in self.results.rglob("*"):
             name = str(file.relative_to(self.results))

@@ -168,9 +168,21 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             log.error("error: %s: %s", error.filename, error.strerror)
         elif isinstance(error, MemoryError):
             log.error("error: not enough memory; give the job more, or work in smaller parts")
+        elif _is_full_device(error):
+            told = str(error).splitlines()[0].rstrip(".")
+            log.error("error: %s; take a device with more, or work in smaller parts", told)
         else:
             log.exception("unexpected error")
         sys.exit(1)
+
+
+def _is_full_device(error: Exception) -> bool:
+    """Say whether an error is torch's, of a device without room."""
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return False
+    from synthgap.devices import is_too_large
+
+    return is_too_large(error)
 
 
 class _LogFile(logging.FileHandler):

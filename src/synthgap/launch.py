@@ -53,7 +53,11 @@ def words(
     job = environment.get("SLURM_JOB_ID")
     nodes = nodes if job else 1
     each = processes // nodes
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={each}"]
+    torchrun = [
+        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={each}",
+        # Nothing is written there; else an empty folder would be left at each start.
+        f"--log-dir={os.devnull}",
+    ]  # fmt: skip
     if nodes == 1 or job is None:
         # Without the dashes it would take the command's options for its own.
         return [*torchrun, "--standalone", "--", *command]

@@ -132,3 +132,18 @@ def test_a_folder_is_a_generator_like_any_other(tmp_path):
     assert np.array_equal(made.pixels, expected.permute(0, 2, 3, 1).numpy())
     with pytest.raises(UserError, match="vae_slicing: EDMPipeline cannot do it"):
         TextToImage(tmp_path, options | {"vae_slicing": True}, "cpu", classes={"cat": 0})
+
+
+def test_an_infinity_is_no_white_pixel(monkeypatch):
+    pipeline = EDMPipeline(small())
+    forward = EDMUNet.forward
+
+    def spoil(self, *args, **kwargs):
+        found = forward(self, *args, **kwargs)
+        found[1, 0, 0, 0] = float("inf")
+        return found
+
+    monkeypatch.setattr(EDMUNet, "forward", spoil)
+    made = images(pipeline, [0, 0], [1, 2])
+    assert made[0].isfinite().all()
+    assert not made[1].isfinite().all()

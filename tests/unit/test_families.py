@@ -280,6 +280,21 @@ def test_refused_and_black_images_are_failures(tiny_pipeline, monkeypatch):
     assert failures[3] is None
 
 
+def test_an_infinity_is_no_white_pixel(tiny_pipeline, monkeypatch):
+    model = load(tiny_pipeline("sd15"), options_of("sd15"))
+    decode = model.pipeline.vae.decode
+
+    def spoil(*args, **kwargs):
+        output = decode(*args, **kwargs)
+        output[0][1, 0, 0, 0] = float("inf")
+        return output
+
+    monkeypatch.setattr(model.pipeline.vae, "decode", spoil)
+    good, bad = model.generate(["shark"] * 2, [1, 2]).failures
+    assert good is None
+    assert "not a number" in bad
+
+
 @pytest.mark.parametrize("option", ["channels_last", "vae_slicing"])
 def test_ways_to_save_time_and_memory_change_last_digits_only(tiny_pipeline, option):
     for name in ("sd15", "pixart"):

@@ -197,3 +197,13 @@ def test_a_log_that_cannot_be_written_is_no_stack_trace(tmp_path):
     assert done.stderr.splitlines() == [
         "error: no space left on the disk of the results or scratch folder; free some and run again"
     ]
+
+
+def test_a_device_without_memory_is_one_line(tmp_path):
+    error = "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB.\\nMore.')"
+    done = full(tmp_path, f"import torch; raise {error}")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: CUDA out of memory. Tried to allocate 2.00 GiB; take a device with more, or work "
+        "in smaller parts\n"
+    )

@@ -1,5 +1,6 @@
 """How the processes of a training are started."""
 
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,8 @@ def test_one_process_needs_no_launcher():
 def test_several_on_one_machine_meet_there():
     found = words(COMMAND, 4, 1, 2, 4, {"SLURM_JOB_ID": "7"}, "n1")
     assert found[1:] == [
-        "-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone", "--", *COMMAND,
+        "-m", "torch.distributed.run", "--nproc-per-node=4", "--log-dir=/dev/null",
+        "--standalone", "--", *COMMAND,
     ]  # fmt: skip
     # Nodes are Slurm's; elsewhere all are here.
     assert words(COMMAND, 4, 2, 2, 4, {}, "n1") == found
@@ -28,6 +30,17 @@ def test_several_on_several_nodes_meet_on_the_first():
     assert {"--cpus-per-task=64", "--gpus-per-node=8"} <= set(found)
     assert {"--nproc-per-node=8", "--nnodes=2", "--rdzv-endpoint=n1:30007"} <= set(found)
     assert found[-4:] == ["--", *COMMAND]
+
+
+def test_several_processes_leave_no_temporary_files(tmp_path):
+    script, temporary = tmp_path / "show.py", tmp_path / "tmp"
+    script.write_text("import os; print(os.environ['RANK'], flush=True)")
+    temporary.mkdir()
+    command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--", str(script)]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert sorted(done.stdout.split()) == ["0", "1"]
+    assert list(temporary.iterdir()) == []
 
 
 def test_options_of_the_command_reach_it(tmp_path):

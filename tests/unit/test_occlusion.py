@@ -60,6 +60,14 @@ def test_log_odds_are_exact_where_the_class_is_all_but_certain():
     assert expit(two[0]) == pytest.approx(expit(-1.75))
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_is_refused(images, odd):
+    net = Corner()
+    net.weight.data[:] = odd
+    with pytest.raises(UserError, match="answer to image 0 of 3 is NaN or infinite"):
+        occlude(net, images, np.array([1, 0, 1]), patch=4, stride=2, colour=GREY)
+
+
 def test_a_net_that_looks_at_one_corner_is_found_to(images):
     maps, whole = occlude(
         Corner(), images, np.array([1, 0, 1]), patch=4, stride=2, colour=GREY, batch_size=7

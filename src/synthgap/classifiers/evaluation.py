@@ -85,8 +85,19 @@ def in_batches(
 
 
 def predict(model: nn.Module, images: Images, batch_size: int) -> NDArray[np.float32]:
-    """Return logits, float32 (n, classes), of images (n, h, w, 3), n >= 1."""
+    """Return logits, float32 (n, classes), of images (n, h, w, 3), n >= 1.
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
     logits: NDArray[np.float32] = in_batches(model, model, images, batch_size).numpy()
+    if not np.isfinite(logits).all():
+        bad = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        raise UserError(
+            f"the classifier's answer to image {bad} of {len(logits)} is NaN or infinite: its "
+            "weights are none to use, or the device miscounted; run again, and if it says so "
+            "again, delete the classifier (--model) and train it anew"
+        )
     return logits
 
 

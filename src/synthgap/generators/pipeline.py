@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import diffusers
 import numpy as np
 import torch
 import transformers
+from torch import Tensor
 
 from synthgap.devices import is_too_large
 from synthgap.errors import UserError
@@ -74,6 +76,8 @@ class TextToImage:
             "diffusers": diffusers.__version__,
             "transformers": transformers.__version__,
         }
+        if processor := getattr(self.pipeline, "image_processor", None):
+            processor.denormalize = _keeping_infinities(processor.denormalize)
         self.vae = getattr(self.pipeline, "vae", None)  # some denoise pixels
         self.vae_dtype = getattr(self.vae, "dtype", None)
         longest = inspect.signature(self.pipeline.__call__).parameters.get("max_sequence_length")
@@ -195,3 +199,8 @@ def _labels(told: str | list[int] | None, classes: Mapping[str, int]) -> dict[st
             f"class_labels: {len(told)} numbers, and there is a class {max(classes.values())}"
         )
     return {prompt: told[index] for prompt, index in classes.items()}
+
+
+def _keeping_infinities(denormalize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return the step that clamps images, but for what diverged: an infinity would become white."""
+    return lambda images: denormalize(images).where(images.isfinite(), math.nan)

@@ -1,5 +1,6 @@
 """The pipeline of an EDM model: what `generate_images` calls, as any other that is told classes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,9 @@ class EDMPipeline(DiffusionPipeline):  # type: ignore[misc]
         with self.progress_bar(total=num_inference_steps) as bar:
             sampled = heun(denoise, noise, levels, bar.update)
         self.maybe_free_model_hooks()
-        images = (sampled.images / 2 + 0.5).float().clamp(0, 1)
+        images = (sampled.images / 2 + 0.5).float()
+        # What diverged is to be seen: an infinity would become white.
+        images = images.clamp(0, 1).where(images.isfinite(), math.nan)
         shown: Any = images
         if output_type != "pt":
             shown = images.permute(0, 2, 3, 1).cpu().numpy()
