@@ -203,7 +203,7 @@ class Tree:
             "SYNTHGAP_SCRIPTS": str(self.folder / "workflow/scripts"),
             "SYNTHGAP_SCRATCH": "results/.scratch",
             "SYNTHGAP_CHECKPOINT_SECONDS": "0",
-            "SYNTHGAP_SERVICE": "",
+            "SYNTHGAP_SERVICE": "{}",
             "SYNTHGAP_REPLIES": "",
             "SYNTHGAP_UNCAPTIONED": "0",
             "TMPDIR": str(self.temporary),

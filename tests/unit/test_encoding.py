@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from transformers import T5EncoderModel
 
 import encode_latents
 import encode_texts
@@ -150,3 +151,18 @@ def test_mistakes_are_told_in_a_line(folder):
     vae = AutoencoderKL.from_pretrained(folder / "vae")
     with pytest.raises(UserError, match="needs multiples of 4"):
         posterior(vae, np.zeros((1, 18, 16, 3), np.uint8), "cpu")
+
+
+def test_states_that_are_no_numbers_are_refused(folder, monkeypatch):
+    forward = T5EncoderModel.forward
+
+    def spoil(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        if len(output[0]) > 1:  # the empty text comes alone
+            output[0][1, 0, 0] = float("inf")
+        return output
+
+    monkeypatch.setattr(T5EncoderModel, "forward", spoil)
+    with pytest.raises(UserError, match=r"the text `seven` is NaN or infinite; try another dtype"):
+        texts(folder, "classname", "odd.safetensors")
+    assert not (folder / "odd.safetensors").exists()

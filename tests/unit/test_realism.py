@@ -14,7 +14,7 @@ import measure_realism
 import train_realism
 from generator_options import generator_options
 from synthgap.data.shards import Sample, ShardWriter, gather
-from synthgap.diffusion import realism
+from synthgap.diffusion import realism, realism_training
 from synthgap.diffusion.noise import Level, change_of_output, draw_levels, kind_of, level_at
 from synthgap.diffusion.realism import CLASSES, About, build_noised, gradient_of_real, steer
 from synthgap.diffusion.realism_training import encoded, load_parts
@@ -237,6 +237,14 @@ def test_a_network_of_another_size_is_refused(trained):
     small = ARCHITECTURE | {"options": ARCHITECTURE["options"] | {"img_size": 8}}
     with pytest.raises(UserError, match=r"cannot see samples of 2 x 2 .*set its options"):
         trained.train("c", architecture=json.dumps(small))
+
+
+def test_latents_that_are_no_numbers_are_refused(trained, monkeypatch):
+    monkeypatch.setattr(
+        realism_training, "encoded", lambda images, *_: torch.full((len(images), 4, 2, 2), np.inf)
+    )
+    with pytest.raises(UserError, match=r"images 0 to 15 are NaN or infinite in float16"):
+        trained.train("d")
 
 
 def test_left_is_told_from_right_through_noise(trained):

@@ -8,6 +8,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -63,10 +64,12 @@ def main(args: argparse.Namespace) -> None:
     tokens = tokenize(tokenizer, texts, args.max_tokens)
     cut = sum(len(some) == args.max_tokens for some in tokens)
     [empty] = embed(encoder, tokenize(tokenizer, [""], args.max_tokens), 1)
+    require_finite(empty, "", args.text_encoder)
     with Progress(len(texts), "texts") as progress:
 
         def counted() -> Iterator[torch.Tensor]:
-            for states in embed(encoder, tokens, args.batch_size):
+            for text, states in zip(texts, embed(encoder, tokens, args.batch_size), strict=True):
+                require_finite(states, text, args.text_encoder)
                 yield states
                 progress.update()
 
@@ -84,6 +87,13 @@ def main(args: argparse.Namespace) -> None:
         text_encoder=origin(args.text_encoder),
     )
     write_text(args.texts.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
+
+
+def require_finite(states: torch.Tensor, text: str, encoder: Path) -> None:
+    if not states.isfinite().all():
+        raise UserError(
+            f"what {encoder} makes of the text `{text[:80]}` is NaN or infinite; try another dtype"
+        )
 
 
 if __name__ == "__main__":

@@ -70,7 +70,13 @@ def encode(
         with part.open("wb") as file, Progress(len(images), "images encoded") as progress:
             for start in range(0, len(images), AT_ONCE):
                 some = images[start : start + AT_ONCE]
-                file.write(encoded(some, vae, device).numpy().tobytes())
+                found = encoded(some, vae, device)
+                if not found.isfinite().all():
+                    raise UserError(
+                        f"{manifest.path}: the latents of one of the images {start} to "
+                        f"{start + len(some) - 1} are NaN or infinite in float16"
+                    )
+                file.write(found.numpy().tobytes())
                 progress.update(len(some))
         part.replace(cache)
         checksums.note([cache])
