@@ -1,10 +1,12 @@
 """Keys in the environment: found nowhere after runs with failures, and in no command line.
 
 A trial captions by a service that refuses, breaks off and quotes the key back, or asks a hub for a
-model with a token; then all that the run left and said is searched for the key.
+model with a token; then all that the run left and said is searched for the key. One in twenty runs
+the whole study so, which fails first and then goes on to its report.
 """
 
 import base64
+import json
 import os
 import random
 import re
@@ -14,11 +16,12 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from campaign import rows
+from campaign import rows, study
 from campaign.forked import ROOT, Ended, run_command
 from campaign.rows import REFUSED, RIGHT, Row
 
 PART = "secrets"
+WHOLE_EVERY = 20
 
 
 class Watch:
@@ -64,6 +67,11 @@ def found_in(folder: Path, secrets: list[bytes]) -> str:
     return ""
 
 
+def prepare() -> None:
+    """Make the study once without disturbance."""
+    study.reference()
+
+
 def trial(seed: int, number: int, folder: Path) -> Row:
     """Run one trial in an empty folder of its own; return its row."""
     sys.path[:0] = [str(ROOT / "tests")]
@@ -71,6 +79,8 @@ def trial(seed: int, number: int, folder: Path) -> Row:
     work = folder / "work"
     work.mkdir()
     kind = rng.choice(["service", "service", "hub"])
+    if number % WHOLE_EVERY == 0:
+        return _whole_study(rng, seed, number)
     with_key = _service if kind == "service" else _hub
     fault, key, ended, watch = with_key(rng, work)
     secrets = written_as(key)
@@ -90,6 +100,47 @@ def trial(seed: int, number: int, folder: Path) -> Row:
 
 
 trials = rows.in_folder(trial)
+
+
+def _whole_study(rng: random.Random, seed: int, number: int) -> Row:
+    """Caption the study's images by a service, with failures first, and make all that depends."""
+    import fake_service
+
+    key = f"sk-canary-{rng.randbytes(16).hex()}"
+    secrets, accepted = written_as(key), fake_service.KEY
+    quoted = fake_service.error("insufficient_quota", f"pay, {key}, Bearer {key}")
+    with study.copy_of_study() as tree, fake_service.serving() as server, Watch(secrets) as watch:
+        fake_service.KEY = key
+        tree.further |= {"OPENAI_API_KEY": key, "SYNTHGAP_ON_CPU": "1"}
+        file = tree.folder / "study.yaml"
+        captioner = json.dumps(
+            {"kind": "service", "model": fake_service.MODEL, "base_url": server.url,
+             "prompt": "paper-a", "composites": True, "attempts": 3}
+        )  # fmt: skip
+        lines = file.read_text().splitlines()
+        told = [f"captioner: {captioner}" if x.startswith("captioner:") else x for x in lines]
+        file.write_text("\n".join(told))
+        for fault in ("malformed", (500, quoted, {"x-key": key}), (429, quoted, {})):
+            server.faults.put(fault)
+        try:
+            failed = tree.snakemake("--cores", "2", *study.TARGETS)
+            done = tree.snakemake("--cores", "2", *study.TARGETS)
+        finally:
+            fake_service.KEY = accepted
+        said = failed.stdout + done.stdout
+        if watch.found:
+            outcome = f"DEFECT in a command line: {watch.found}"
+        elif any(secret in said.encode() for secret in secrets):
+            outcome = "DEFECT told"
+        elif where := found_in(tree.folder, secrets):
+            outcome = f"DEFECT in {where}"
+        elif not failed.returncode or done.returncode:
+            outcome = f"DEFECT of the campaign itself: {done.stdout[-500:]}"
+        else:
+            outcome = RIGHT
+    return rows.row(
+        PART, seed, number, fault="a key, and failures of a whole study", hit="all", outcome=outcome
+    )
 
 
 def _service(rng: random.Random, work: Path) -> tuple[str, str, Ended, Watch]:

@@ -247,7 +247,7 @@ def role_of(process: psutil.Process) -> str:
     if words and Path(words[0]).name in ("bash", "sh"):
         return "shell"
     parent = process.parent()
-    if parent and "torch.distributed.run" in " ".join(parent.cmdline()):
+    if parent and "synthgap.torchrun" in " ".join(parent.cmdline()):
         return "worker"
     return "stage"
 

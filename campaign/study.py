@@ -182,6 +182,8 @@ class Tree:
 
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    further: dict[str, str] = field(default_factory=dict)
+    """environment variables that a trial sets besides"""
 
     @property
     def temporary(self) -> Path:
@@ -208,6 +210,7 @@ class Tree:
             "SYNTHGAP_UNCAPTIONED": "0",
             "TMPDIR": str(self.temporary),
             "SYNTHGAP_CAMPAIGN_MARK": self.mark,
+            **self.further,
         }
 
     def start(self, command: list[str], output: Path) -> subprocess.Popen[bytes]:

@@ -2,8 +2,8 @@
 
     python -m synthgap.launch --processes 16 --nodes 2 --cpus 8 -- train.py OPTIONS
 
-Torch's launcher (`torchrun`) starts several; the processes find each other as `synthgap.processes`
-says. Without a Slurm job there is one node, whatever is asked for.
+Torch's launcher (`synthgap.torchrun`) starts several; the processes find each other as
+`synthgap.processes` says. Without a Slurm job there is one node, whatever is asked for.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def words(
     nodes = nodes if job else 1
     each = processes // nodes
     torchrun = [
-        sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={each}",
+        sys.executable, "-m", "synthgap.torchrun", f"--nproc-per-node={each}",
         # Nothing is written there; else an empty folder would be left at each start.
         f"--log-dir={os.devnull}",
     ]  # fmt: skip

@@ -214,7 +214,7 @@ def test_two_processes_train_as_one(kind, tmp_path):
 
     program = tmp_path / "program.py"
     program.write_text(PROCESS.format(tests=str(Path(__file__).parent)))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launch = ["-m", "synthgap.torchrun", "--standalone", "--nproc-per-node=2"]
     command = [sys.executable, *launch, str(program), str(tmp_path), kind]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

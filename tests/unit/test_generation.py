@@ -147,7 +147,7 @@ def test_killed_training_goes_on_to_the_same_pipeline(real, pipeline, tmp_path):
 @pytest.mark.long
 def test_two_processes_train_the_same_pipeline(real, pipeline, tmp_path):
     python, *rest = train_command(real, tmp_path / "scratch", tmp_path / "flow")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--"]
+    launcher = ["-m", "synthgap.torchrun", "--standalone", "--nproc-per-node=2", "--"]
     log = tmp_path / "train.log"
     subprocess.run([python, *launcher, *rest, "--log", log], check=True, capture_output=True)
     assert "took" in log.read_text()

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from synthgap.launch import words
 
 COMMAND = ["train.py", "--log", "x"]
@@ -16,7 +18,7 @@ def test_one_process_needs_no_launcher():
 def test_several_on_one_machine_meet_there():
     found = words(COMMAND, 4, 1, 2, 4, {"SLURM_JOB_ID": "7"}, "n1")
     assert found[1:] == [
-        "-m", "torch.distributed.run", "--nproc-per-node=4", "--log-dir=/dev/null",
+        "-m", "synthgap.torchrun", "--nproc-per-node=4", "--log-dir=/dev/null",
         "--standalone", "--", *COMMAND,
     ]  # fmt: skip
     # Nodes are Slurm's; elsewhere all are here.
@@ -41,6 +43,31 @@ def test_several_processes_leave_no_temporary_files(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert sorted(done.stdout.split()) == ["0", "1"]
     assert list(temporary.iterdir()) == []
+
+
+FAILS = """
+import os, signal, sys, time
+if os.environ["RANK"] == "0":
+    time.sleep(60)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+print("error: mine", file=sys.stderr, flush=True)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "told"),
+    [("1", 1, "error: mine\n"), ("143", 143, "error: mine\n"),
+     ("killed", 1, "error: process 1 ended by SIGKILL; memory may have run out\n")],
+)  # fmt: skip
+def test_what_goes_wrong_in_one_of_several_is_told_once(tmp_path, how, status, told):
+    (tmp_path / "fails.py").write_text(FAILS)
+    command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--"]
+    done = subprocess.run(
+        [*command, tmp_path / "fails.py", how], capture_output=True, text=True, timeout=50
+    )
+    assert (done.returncode, done.stderr) == (status, told)
 
 
 def test_options_of_the_command_reach_it(tmp_path):
