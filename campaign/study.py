@@ -207,7 +207,7 @@ class Tree:
             "SYNTHGAP_CHECKPOINT_SECONDS": "0",
             "SYNTHGAP_SERVICE": "{}",
             "SYNTHGAP_REPLIES": "",
-            "SYNTHGAP_UNCAPTIONED": "0",
+            "SYNTHGAP_UNCAPTIONED": "0.01",
             "TMPDIR": str(self.temporary),
             "SYNTHGAP_CAMPAIGN_MARK": self.mark,
             **self.further,
