@@ -69,7 +69,7 @@ docs-serve: setup ## the same at http://127.0.0.1:8000, made anew at each change
 	NO_MKDOCS_2_WARNING=1 mkdocs serve
 
 .PHONY: test
-test: setup ## all tests
+test: setup ## the tests, some 12 minutes on two cores
 	pytest -n 2 --dist worksteal
 
 .PHONY: test-long

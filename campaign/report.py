@@ -31,7 +31,7 @@ def table(found: list[Row]) -> str:
         losses = sum(row["losses"] for row in some)
         cells = [part, fault, times, kept, refused, other(some), losses]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join([*lines, "", *stages(found)])
+    return "\n".join([*lines, *stages(found), *requests(found), *loops(found)])
 
 
 def other(some: list[Row]) -> str:
@@ -53,7 +53,27 @@ def stages(found: list[Row]) -> list[str]:
     if not counts:
         return []
     listed = ", ".join(f"`{name}` {number}" for name, number in sorted(counts.items()))
-    return [f"{sum(counts.values())} kills over {len(counts)} stages: {listed}."]
+    return ["", f"**Kills**: {sum(counts.values())} over {len(counts)} stages: {listed}."]
+
+
+def requests(found: list[Row]) -> list[str]:
+    """Return what was asked of services."""
+    asked = [row for row in found if row["part"] == "services" and "requests" in row]
+    if not asked:
+        return []
+    sent, images = (sum(row[name] for row in asked) for name in ("requests", "images"))
+    return ["", f"**Services**: {sent:,} requests for {images:,} captions."]
+
+
+def loops(found: list[Row]) -> list[str]:
+    """Return how long and how often stages were looped."""
+    looped = [row for row in found if row["part"] == "long-run" and "loops" in row]
+    if not looped:
+        return []
+    names, times = {row["hit"] for row in looped}, sum(row["loops"] for row in looped)
+    minutes = sum(row["seconds"] for row in looped) / 60
+    told = f"{len(names)} stages, {times:,} loops, {minutes:.0f} minutes in all"
+    return ["", f"**Long run**: {told}."]
 
 
 def page(text: str, found: list[Row]) -> str:

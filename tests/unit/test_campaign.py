@@ -1,10 +1,19 @@
 """The campaign's rows, its rules, and that the page's table is of the file of results."""
 
+import json
+import math
+import os
 import random
+import subprocess
+import sys
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
-from campaign import PARTS, disk, long_run, report, rows, study, supply
+from campaign import PARTS, disk, injection, long_run, report, rows, study, supply
 
 
 def test_page_and_results_agree():
@@ -41,7 +50,7 @@ def test_the_table_counts_times_and_losses():
 
     table = report.table([made(rows.RECOVERED, 3), made("DEFECT: gone", 1, 1), made("late", 0)])
     assert "| kills | a kill | 4 | 3 | 0 | 1 DEFECT: gone | 1 |" in table
-    assert "4 kills over 1 stages: `train` 4." in table
+    assert "**Kills**: 4 over 1 stages: `train` 4." in table
 
 
 def test_times_in_facts_are_no_difference():
@@ -94,3 +103,43 @@ def test_models_known_by_name_are_pinned_and_the_lock_is_whole(tmp_path):
     for look in ("pinned by revision", "lock"):
         told, outcome = supply.LOOKS[look](random.Random(0), tmp_path)
         assert outcome == rows.RIGHT, (look, told)
+
+
+def test_numbers_that_are_none_are_found_in_each_kind_of_file(tmp_path):
+    for number, good in ((0.5, True), (math.nan, False), (math.inf, False)):
+        table = pa.table({"key": ["a"], "features": [[number, 1.0]], "value": [number]})
+        pq.write_table(table, tmp_path / "a.parquet")
+        save_file({"a": np.array([number], np.float16)}, tmp_path / "a.safetensors")
+        (tmp_path / "a.json").write_text(json.dumps({"a": [number]}))
+        for suffix, read in injection.READERS.items():
+            assert read(tmp_path / f"a{suffix}") is good, (suffix, number)
+    pq.write_table(pa.table({"ci_low": pa.array([None], pa.float64())}), tmp_path / "a.parquet")
+    assert injection.READERS[".parquet"](tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("fault", injection.FAULTS)
+def test_a_fault_is_planted_once_and_where_it_says(tmp_path, fault):
+    program = (
+        "import random, sys, torch; from campaign.injection import plant\n"
+        "plant(sys.argv[1], random.Random(3))\n"
+        "net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh())\n"
+        "optimizer = torch.optim.SGD(net.parameters())\n"
+        "odd = []\n"
+        "for step in range(3000):\n"
+        "    optimizer.zero_grad()\n"
+        "    out = net(torch.ones(1, 2)); odd.append(not out.isfinite().all())\n"
+        "    out.sum().backward(); optimizer.step()\n"
+        "    with torch.no_grad(): [p.nan_to_num_() for p in net.parameters()]\n"
+        "    if sys.argv[1] == 'NaN in a gradient' and step > 50: break\n"
+        "print(sum(odd))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, fault], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(study.ROOT)},
+    )  # fmt: skip
+    assert "of " in (tmp_path / injection.REACHED).read_text()
+    if fault == "no memory":
+        assert "OutOfMemoryError: CUDA out of memory" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) == (fault != "NaN in a gradient")
