@@ -29,3 +29,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 def shown(name: str) -> str:
     """Return a name that others chose as it can stand in one line, what does not print escaped."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+class PeersLostError(UserError):
+    """Another of several processes ended; what went wrong is told there."""

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from synthgap import __version__, checksums, stopping
 from synthgap.digest import code_digest
-from synthgap.errors import UserError
+from synthgap.errors import PeersLostError, UserError
 
 log = logging.getLogger("synthgap")
 
@@ -151,6 +151,9 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         if os.environ.get("RANK", "0") == "0":
             checksums.note(written)
         log.info("took %.1f s", time.monotonic() - started)
+    except PeersLostError as error:
+        log.error("%s", error)  # no error of its own
+        sys.exit(1)
     except UserError as error:
         log.error("error: %s", error)
         sys.exit(1)

@@ -9,15 +9,21 @@ import torch
 from torch import Tensor, distributed
 
 from synthgap import devices
-from synthgap.errors import UserError
+from synthgap.errors import PeersLostError, UserError
 
 # Longer than the first process takes to write a checkpoint on a slow file system.
 PATIENCE = timedelta(hours=1)
+# What gloo says, besides torch's own errors, when a process at the other end is gone.
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 @contextmanager
 def group(device: str) -> Iterator[tuple[int, int]]:
-    """Join the launcher's processes, if it started this one; yield (rank, number of processes)."""
+    """Join the launcher's processes, if it started this one; yield (rank, number of processes).
+
+    Raises:
+        PeersLostError: another one ended within.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1
@@ -26,6 +32,13 @@ def group(device: str) -> Iterator[tuple[int, int]]:
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield distributed.get_rank(), world
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and not any(
+            words in str(error) for words in LOST
+        ):
+            raise
+        told = str(error).splitlines()[0][:200]
+        raise PeersLostError(f"lost the other processes of this training ({told})") from error
     finally:
         distributed.destroy_process_group()
 

@@ -41,7 +41,7 @@ def test_several_processes_leave_no_temporary_files(tmp_path):
     command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--", str(script)]
     environment = os.environ | {"TMPDIR": str(temporary)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert sorted(done.stdout.split()) == ["0", "1"]
+    assert sorted(done.stdout.replace("\n", "")) == ["0", "1"]
     assert list(temporary.iterdir()) == []
 
 
@@ -68,6 +68,36 @@ def test_what_goes_wrong_in_one_of_several_is_told_once(tmp_path, how, status, t
         [*command, tmp_path / "fails.py", how], capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (status, told)
+
+
+LOSES = """
+import sys
+from synthgap import processes
+from synthgap.errors import UserError
+from synthgap.job import command, run
+
+def main(args):
+    with processes.group("cpu") as (rank, world):
+        processes.wait()
+        if rank == 0:
+            raise UserError("the disk is full")
+        processes.wait()
+
+run(command("Fails in one of its processes."), main)
+"""
+
+
+def test_the_others_of_a_failed_process_add_no_stack_trace(tmp_path):
+    (tmp_path / "loses.py").write_text(LOSES)
+    command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--"]
+    words = [*command, tmp_path / "loses.py", "--log", tmp_path / "log"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "error: the disk is full\n" in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    others = done.stderr.replace("error: the disk is full\n", "")
+    assert not others or others.startswith("lost the other processes of this training (")
 
 
 def test_options_of_the_command_reach_it(tmp_path):
