@@ -123,8 +123,10 @@ def another(tree: Tree) -> Tree:
     """Return a second copy of the study, inside the first's folder and so removed with it."""
     folder = tree.folder / "second"
     subprocess.run(["cp", "-a", "--reflink=auto", str(study.reference()), folder], check=True)
-    (folder / "tmp").mkdir(exist_ok=True)
-    return Tree(folder, tree.mark)
+    second = Tree(folder, tree.mark)
+    shutil.rmtree(second.temporary, ignore_errors=True)
+    second.temporary.mkdir()
+    return second
 
 
 def one_cache(tree: Tree, chance: random.Random, number: int) -> Found:
