@@ -1,5 +1,6 @@
 """Decoded images: the same from a file and from shards, within the room there is."""
 
+import os
 import shutil
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -140,3 +141,15 @@ def test_threads_share_a_reader_that_keeps_few_files_open(tmp_path, images, monk
         for number, found in zip(order, pool.map(encoded.__getitem__, order), strict=True):
             np.testing.assert_array_equal(found, images[number])
     shutil.rmtree(tmp_path)
+
+
+def test_files_are_closed_with_the_images_that_were_read_from_them(tmp_path, images):
+    def is_open(path):
+        fds = [fd for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        return str(path) in map(os.readlink, fds)
+
+    encoded = EncodedImages(make_manifest(tmp_path, list(images)))
+    np.testing.assert_array_equal(encoded[3], images[3])
+    assert is_open(tmp_path / "00000.tar")
+    del encoded
+    assert not is_open(tmp_path / "00000.tar")

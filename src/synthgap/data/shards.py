@@ -12,6 +12,7 @@ import json
 import os
 import tarfile
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -231,7 +232,8 @@ def sample_of(row: dict[str, Any]) -> Sample:
 class ImageReader:
     """Read encoded images from anywhere in any number of tars, keeping a few files open.
 
-    Any number of threads may read at the same time.
+    Any number of threads may read at the same time. Files are closed at the end of a `with`, or
+    when the reader itself is gone.
     """
 
     MOST_OPEN = 256  # a process may have some 1000
@@ -239,6 +241,7 @@ class ImageReader:
     def __init__(self) -> None:
         self._files: dict[Path, int] = {}
         self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._files)
 
     def read_bytes(self, tar: Path, offset: int, length: int, sha256: str | None) -> bytes:
         """Return `length` bytes at `offset`.
@@ -288,9 +291,12 @@ class ImageReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in self._files.values():
-            os.close(file)
-        self._files.clear()
+        _close(self._files)
+
+
+def _close(files: dict[Path, int]) -> None:
+    while files:
+        os.close(files.popitem()[1])
 
 
 def _read_manifest(path: Path) -> pa.Table:
