@@ -155,7 +155,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         log.error("%s", error)  # no error of its own
         sys.exit(1)
     except UserError as error:
-        log.error("error: %s", error)
+        log.error("error: %s", _one_line(str(error)))
         sys.exit(1)
     except KeyboardInterrupt:
         log.error("interrupted; finished work is kept, run the same command to go on")
@@ -177,6 +177,17 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         else:
             log.exception("unexpected error")
         sys.exit(1)
+
+
+def _one_line(message: str) -> str:
+    """Join what libraries say on several lines; lists below a line, which are indented, stay."""
+    lines: list[str] = []
+    for line in message.splitlines():
+        if lines and not line.startswith("  "):
+            lines[-1] = f"{lines[-1]} {line}".rstrip()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _is_full_device(error: Exception) -> bool:

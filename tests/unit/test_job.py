@@ -207,3 +207,13 @@ def test_a_device_without_memory_is_one_line(tmp_path):
         "error: CUDA out of memory. Tried to allocate 2.00 GiB; take a device with more, or work "
         "in smaller parts\n"
     )
+
+
+def test_what_libraries_say_on_several_lines_is_one(tmp_path):
+    done = full(
+        tmp_path,
+        "from synthgap.errors import UserError; "
+        "raise UserError('a.parquet is damaged (no more\\ndata\\n); 2 images:\\n  one\\n  two')",
+    )
+    assert done.returncode == 1
+    assert done.stderr == ("error: a.parquet is damaged (no more data ); 2 images:\n  one\n  two\n")
