@@ -150,6 +150,7 @@ def _beside(name: str) -> Callable[[random.Random, Path, Path], str]:
 @cache
 def _models() -> Path:
     """Small right models, made once."""
+    sys.path[:0] = [str(ROOT / "tests")]
     import tiny_encoders
     from tiny_pipelines import build
 

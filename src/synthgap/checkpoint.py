@@ -9,6 +9,7 @@ import torch
 
 from synthgap import stopping
 from synthgap.atomic import read_sealed, write_sealed
+from synthgap.errors import UserError
 
 
 class Checkpoint:
@@ -41,6 +42,7 @@ class Checkpoint:
 
         Raises:
             Stopped: a signal to stop came; the state is saved.
+            UserError: a tensor holds NaN or infinity; the state before stays.
         """
         self.write(state)
         if stopping.asked():
@@ -48,6 +50,7 @@ class Checkpoint:
 
     def write(self, state: dict[str, Any]) -> None:
         """Replace the state, as `save` does, and go on even if a signal to stop came."""
+        require_finite(state)
         # By way of memory: torch tells of a full disk in words that nobody understands.
         content = io.BytesIO()
         torch.save(state, content)
@@ -57,3 +60,28 @@ class Checkpoint:
     def passed(self) -> None:
         """Count from now on: another process has saved the state that all share."""
         self._saved = time.monotonic()
+
+
+def require_finite(state: Any, name: str = "") -> None:
+    """Refuse weights, and what goes with them, that are no numbers.
+
+    Args:
+        state: a tensor, or tensors and other things in dicts and lists.
+        name: of it.
+
+    Raises:
+        UserError: a tensor holds NaN or infinity; with its name.
+    """
+    if isinstance(state, torch.Tensor):
+        if state.is_floating_point() and not state.isfinite().all():
+            raise UserError(
+                f"training diverged: `{name}` is NaN or infinite; what was saved before is kept, "
+                "and the same command goes on from there. If it says so again, a smaller learning "
+                "rate, a longer warm-up or float32 may help"
+            )
+    elif isinstance(state, dict):
+        for key, one in state.items():
+            require_finite(one, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, list | tuple):
+        for number, one in enumerate(state):
+            require_finite(one, f"{name}.{number}")

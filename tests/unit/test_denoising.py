@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_up_latents import CHANNELS, SIDE, TEXT_WIDTH, made_up
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
@@ -182,6 +183,26 @@ def test_the_moving_average_is_what_its_formula_says():
     torch.testing.assert_close(parameter.detach(), expected)
     average.swap()
     assert torch.equal(parameter.detach(), live)
+
+
+@pytest.fixture
+def spoiled_last_step():
+    """A gradient of the last step is NaN."""
+    steps = []
+
+    def spoil(optimizer, args, kwargs):
+        steps.append(None)
+        if len(steps) == RECIPE.steps:
+            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = float("nan")
+
+    handle = register_optimizer_step_pre_hook(spoil)
+    yield
+    handle.remove()
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path, spoiled_last_step):
+    with pytest.raises(UserError, match=r"training diverged: `.+` is NaN or infinite"):
+        trained("dit-i", tmp_path)
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):

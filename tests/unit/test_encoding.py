@@ -166,3 +166,18 @@ def test_states_that_are_no_numbers_are_refused(folder, monkeypatch):
     with pytest.raises(UserError, match=r"the text `seven` is NaN or infinite; try another dtype"):
         texts(folder, "classname", "odd.safetensors")
     assert not (folder / "odd.safetensors").exists()
+
+
+@pytest.mark.parametrize("channel", [0, 5])  # of a mean, and of a variance
+def test_latents_that_are_no_numbers_are_refused(folder, monkeypatch, channel):
+    encode = AutoencoderKL._encode
+
+    def spoil(self, images):
+        moments = encode(self, images)
+        moments[1, channel, 0, 0] = float("inf")
+        return moments
+
+    monkeypatch.setattr(AutoencoderKL, "_encode", spoil)
+    with pytest.raises(UserError, match=r"latents of .*00000.tar some are NaN"):
+        latents(folder, "odd.safetensors")
+    assert not (folder / "odd.safetensors").exists()

@@ -51,10 +51,13 @@ def main(args: argparse.Namespace) -> None:
             progress.update(len(samples))
     if not keys:
         raise UserError(f"{args.images} holds no readable image")
-    latents = torch.cat(means)
-    if not latents.isfinite().all():
-        raise UserError(f"{args.autoencoder}: latents beyond half precision; is it the right one?")
-    write_latents(args.latents, keys, latents, torch.cat(stds))
+    latents, deviations = torch.cat(means), torch.cat(stds)
+    if not (latents.isfinite().all() and deviations.isfinite().all()):
+        raise UserError(
+            f"{args.autoencoder}: of the latents of {args.images} some are NaN, or beyond half "
+            "precision; is it the right one?"
+        )
+    write_latents(args.latents, keys, latents, deviations)
     told = facts(
         args, time.monotonic() - started, len(keys), device, autoencoder=origin(args.autoencoder)
     )

@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from synthgap import stopping
-from synthgap.checkpoint import Checkpoint
+from synthgap.checkpoint import Checkpoint, require_finite
 from synthgap.diffusion.encoding import to_tensor
 from synthgap.errors import UserError
 from synthgap.progress import Progress
@@ -88,6 +88,7 @@ def train_autoencoder(
                         "schedule": schedule.state_dict(),
                     }
                 )
+    require_finite(vae.state_dict())
     vae.eval()
     vae.register_to_config(scaling_factor=1 / _deviation(vae, images))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from synthgap import processes, stopping
-from synthgap.checkpoint import Checkpoint
+from synthgap.checkpoint import Checkpoint, require_finite
 from synthgap.diffusion.layers import crop_mask, from_patches
 from synthgap.diffusion.mixture import Batch, Mixture
 from synthgap.diffusion.objectives import Objective
@@ -128,6 +128,7 @@ def train(
                     watch(done, model_now)
             training.save_if_due(checkpoint, history)
     training.average.swap()
+    require_finite(model.state_dict())
     model.eval()
     if watch is not None and training.rank == 0:
         watch(recipe.steps, model)

@@ -1,5 +1,6 @@
 """Images and texts as a denoiser sees them: latents of an autoencoder, states of a text encoder."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def posterior(
         images: (n, height, width, 3).
 
     Returns:
-        (n, channels, h, w) each.
+        (n, channels, h, w) each; NaN where the autoencoder's answer is no number.
 
     Raises:
         UserError: the autoencoder cannot shrink images of this size.
@@ -90,7 +91,10 @@ def posterior(
             f"{len(vae.config.block_out_channels) - 1} times and needs multiples of {shrinks}"
         )
     found = vae.encode(to_tensor(images).to(device)).latent_dist
-    return found.mean.float().cpu(), found.std.float().cpu()
+    # An infinite logarithm of a variance is clamped, and would be none to be seen.
+    _, logvar = found.parameters.chunk(2, dim=1)
+    std = found.std.where(logvar.isfinite(), math.nan)
+    return found.mean.float().cpu(), std.float().cpu()
 
 
 def tokenize(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from synthgap import stopping
-from synthgap.checkpoint import Checkpoint
+from synthgap.checkpoint import Checkpoint, require_finite
 from synthgap.diffusion.denoising import Logged, MovingAverage
 from synthgap.diffusion.edm.augmentation import augment
 from synthgap.diffusion.edm.batches import Batch, Batches
@@ -101,6 +101,7 @@ def train(
             if checkpoint.due():
                 checkpoint.save(training.state(history))
     training.average.swap()
+    require_finite(model.state_dict())
     return history
 
 
