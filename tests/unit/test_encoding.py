@@ -1,6 +1,7 @@
 """Images and texts as denoisers see them."""
 
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,12 @@ from synthgap.data.images import decode
 from synthgap.data.shards import Sample, ShardWriter, read_shard
 from synthgap.diffusion.autoencoder import build_autoencoder
 from synthgap.diffusion.encoded import Latents, Texts
-from synthgap.diffusion.encoding import load_text_encoder, posterior, tokenize
+from synthgap.diffusion.encoding import (
+    load_autoencoder,
+    load_text_encoder,
+    posterior,
+    tokenize,
+)
 from synthgap.diffusion.text_to_image import build_text_encoder
 from synthgap.diffusion.tokenizer import make_tokenizer
 from synthgap.errors import UserError
@@ -138,6 +144,18 @@ def test_long_texts_are_cut_and_counted(folder):
     texts(folder, "long", "cut.safetensors", *captions, most=4)
     assert max(len(Texts([folder / "cut.safetensors"]).read(i)) for i in (0, 1, 3)) == 4
     assert json.loads((folder / "cut.json").read_text())["cut"] == 2
+
+
+@pytest.mark.parametrize("part", ["vae", "text/text_encoder"])
+def test_weights_that_are_no_safetensors_are_refused(folder, tmp_path, part):
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    [weights] = (damaged / part).glob("*.safetensors")
+    torch.save({"state_dict": 1}, weights, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="in safetensors"):
+        if part == "vae":
+            load_autoencoder(damaged / part, "cpu")
+        else:
+            load_text_encoder(damaged / "text", "cpu", torch.float32)
 
 
 def test_mistakes_are_told_in_a_line(folder):

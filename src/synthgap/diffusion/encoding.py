@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from synthgap.errors import UserError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # each takes seconds to import, and no job needs both
     from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 # What a broken or foreign folder makes diffusers and transformers raise.
-REFUSALS = (OSError, ValueError, TypeError, KeyError, RuntimeError)
+REFUSALS = (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError)
 
 
 def load_autoencoder(folder: Path, device: str) -> "AutoencoderKL":
