@@ -70,7 +70,7 @@ def refusal(said: str, names: list[str]) -> str | None:
     """
     if "Traceback" in said:
         return f"a traceback instead of a line: {said[-400:]}"
-    # Torch's launcher adds words of its own, and each process may warn.
+    # Each of several processes may warn.
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     if len(set(lines)) != 1:
         return f"{len(set(lines))} lines that begin with `error:`, not one: {said[-400:]}"
@@ -114,7 +114,9 @@ def damage(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
     status, said = attempt(tree, job)
     told = {"fault": f"{how} in a {file.suffix} file", "hit": f"{job.rule} reads {name}"}
     if status == 0:
-        wrong = [f"used silently: {one}" for one in tree.changed() if one.split()[0] not in name]
+        wrong = [
+            f"used silently: {one}" for one in tree.changed() if f"results/{one.split()[0]}" != name
+        ]
         return told | outcome(wrong, rows.RECOVERED)
     names = [name, file.name, *(str(p) for p in file.parents if p.name), stem(name)]
     why = refusal(said, [one for one in names if len(one) > 8])
@@ -197,13 +199,14 @@ def scratch(tree: Tree, chance: random.Random, number: int) -> dict[str, object]
 @contextmanager
 def own_file_system(tree: Tree, size: int) -> Iterator[Callable[[str], None]]:
     """Put the results on a file system in memory; yield a function that mounts it anew."""
-    if os.geteuid():
-        raise PermissionError("only root mounts file systems")
-    aside = tree.folder / "results.aside"
+    aside, place = tree.folder / "results.aside", tree.folder / "results.mounted"
+    place.mkdir()
+    kind = ["mount", "-t", "tmpfs", "-o", "size=1G", "campaign", str(place)]
+    if os.geteuid() or subprocess.run(kind, capture_output=True).returncode:
+        raise PermissionError("file systems cannot be mounted here")
     tree.results.rename(aside)
     tree.results.mkdir()
-    kind = ["mount", "-t", "tmpfs", "-o", "size=1G", "campaign", str(tree.results)]
-    subprocess.run(kind, check=True, capture_output=True)
+    subprocess.run(["mount", "--move", str(place), str(tree.results)], check=True)
 
     def remount(options: str) -> None:
         command = ["mount", "-o", f"remount,{options}", str(tree.results)]
@@ -319,10 +322,12 @@ def late(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
         "hit": f"{job.rule} makes {job.outputs[0]}",
         "moment": f"{seconds:.1f} s late",
     }
-    process = tree.workflow("--cores", "1", job.outputs[0], output=tree.folder / "said.txt")
     note = checksums.note_of(checksums.noted([file])[-1])
+    note.unlink(missing_ok=True)
+    process = tree.workflow("--cores", "1", job.outputs[0], output=tree.folder / "said.txt")
     kills.until(process, note.exists)
-    if file.exists():
+    hide = process.poll() is None and file.exists()
+    if hide:
         hidden = tree.folder / "hidden"
         with suppress(FileNotFoundError):
             file.rename(hidden)
@@ -331,7 +336,7 @@ def late(tree: Tree, chance: random.Random, number: int) -> dict[str, object]:
     status = process.wait(study.PATIENCE)
     said = (tree.folder / "said.txt").read_text(errors="replace")
     wrong = [f"it fails: {said[-400:]}"] if status else tree.changed()
-    return told | outcome(wrong, rows.RECOVERED)
+    return told | outcome(wrong, rows.RECOVERED) | {"times": int(hide)}
 
 
 MAKERS = {

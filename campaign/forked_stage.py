@@ -81,6 +81,7 @@ class Forked:
         self.pid = os.fork()
         if self.pid == 0:
             _be(tree, job, output, before)
+        tree.sessions.add(self.pid)
 
     def poll(self) -> int | None:
         """Return the exit status, or None while it runs."""

@@ -38,9 +38,12 @@ def other(some: list[Row]) -> str:
     """Return all outcomes but the two usual ones, with their numbers."""
     counts: dict[str, int] = defaultdict(int)
     for row in some:
-        if row["outcome"] not in (*AS_WITHOUT, rows.REFUSED) and row["times"]:
+        defect = row["outcome"].startswith(
+            (rows.DEFECT, rows.OPEN)
+        )  # tells even where the fault was not made
+        if row["outcome"] not in (*AS_WITHOUT, rows.REFUSED) and (row["times"] or defect):
             outcome = row["outcome"].split("\n")[0].replace("|", "/")
-            counts[outcome[:160]] += row["times"]
+            counts[outcome[:160]] += max(1, row["times"])
     return "; ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
 
 

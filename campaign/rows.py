@@ -13,6 +13,7 @@ RECOVERED = "recovered identical"
 RIGHT = "right result"
 REFUSED = "refused with one line"
 DEFECT = "DEFECT"
+OPEN = "open"  # a defect that docs/reliability.md names
 
 Row = dict[str, Any]
 

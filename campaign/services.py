@@ -93,7 +93,7 @@ def trial(seed: int, number: int, folder: Path) -> Row:
     killed = rng.random() < 0.6
     tar = shard(work, rng, images)
     how = {"environment": {"OPENAI_API_KEY": KEY}}
-    starts, ended = 0, None
+    starts, kills, ended = 0, 0, None
     with serving() as server:
         server.latency = rng.choice([0.0, 0.005, 0.05])
         for fault in faults(rng, images):
@@ -102,6 +102,7 @@ def trial(seed: int, number: int, folder: Path) -> Row:
             starts += 1
             limit = rng.uniform(0.3, 1.5) if killed and starts < MOST_STARTS // 2 else 120
             ended = captioned(work, tar, server.url, seconds=limit, **how)
+            kills += ended.late
             if not ended.late and not ended.status:
                 break
             if not ended.late and "Traceback" in ended.error:
@@ -109,7 +110,7 @@ def trial(seed: int, number: int, folder: Path) -> Row:
         server.faults = type(server.faults)()
         answered, asked = Counter(server.answered), len(server.asked)
     assert ended is not None
-    outcome = _judged(work, images, ended, answered, (starts - 1) * CONCURRENCY)
+    outcome = _judged(work, images, ended, answered, kills * CONCURRENCY)
     return rows.row(
         PART,
         seed,

@@ -184,6 +184,8 @@ class Tree:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     further: dict[str, str] = field(default_factory=dict)
     """environment variables that a trial sets besides"""
+    sessions: set[int] = field(default_factory=set)
+    """of forks, whose environment nobody else can read"""
 
     @property
     def temporary(self) -> Path:
@@ -255,8 +257,10 @@ class Tree:
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal():
                 with suppress(OSError):
-                    if mark in (folder / "environ").read_bytes().split(b"\0"):
-                        found.append(int(folder.name))
+                    process = int(folder.name)
+                    marked = mark in (folder / "environ").read_bytes().split(b"\0")
+                    if marked or os.getsid(process) in self.sessions:
+                        found.append(process)
         return found
 
     def wait_for_quiet(self, seconds: float) -> list[int]:

@@ -82,7 +82,7 @@ def intact(path: Path) -> bool:
     if path.exists() and _read(path) == {path: _found(path)}:
         return True
     if path.exists():
-        log.warning("%s is damaged; it is made again", path)
+        log.warning("%s is damaged, or was not finished; it is made again", path)
         path.unlink()
     note_of(path).unlink(missing_ok=True)
     return False

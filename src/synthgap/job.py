@@ -172,7 +172,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         elif isinstance(error, MemoryError):
             log.error("error: not enough memory; give the job more, or work in smaller parts")
         elif _is_full_device(error):
-            told = str(error).splitlines()[0].rstrip(".")
+            told = (str(error).splitlines() or ["no memory"])[0].rstrip(".")
             log.error("error: %s; take a device with more, or work in smaller parts", told)
         else:
             log.exception("unexpected error")

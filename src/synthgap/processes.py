@@ -13,8 +13,11 @@ from synthgap.errors import PeersLostError, UserError
 
 # Longer than the first process takes to write a checkpoint on a slow file system.
 PATIENCE = timedelta(hours=1)
-# What gloo says, besides torch's own errors, when a process at the other end is gone.
-LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+# What gloo, NCCL and torch's store say when a process at the other end is gone.
+LOST = (
+    "Connection closed by peer", "Connection reset by peer", "Broken pipe",
+    "remote process exited", "Connection was likely closed",
+)  # fmt: skip
 
 
 @contextmanager
@@ -33,12 +36,10 @@ def group(device: str) -> Iterator[tuple[int, int]]:
     try:
         yield distributed.get_rank(), world
     except RuntimeError as error:
-        if not isinstance(error, distributed.DistError) and not any(
-            words in str(error) for words in LOST
-        ):
+        told = " ".join(str(error).split())
+        if not any(words in told for words in LOST):
             raise
-        told = str(error).splitlines()[0][:200]
-        raise PeersLostError(f"lost the other processes of this training ({told})") from error
+        raise PeersLostError(f"lost the other processes of this training ({told[:300]})") from error
     finally:
         distributed.destroy_process_group()
 

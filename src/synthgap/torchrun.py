@@ -11,7 +11,7 @@ import signal
 import sys
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import parse_args, run
 
 
@@ -23,14 +23,26 @@ def main() -> None:
     try:
         run(parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        if failure.exitcode < 0:  # and so it could tell nothing
-            name = signal.Signals(-failure.exitcode).name
-            hint = "; memory may have run out" if name == "SIGKILL" else ""
+        failure = min(error.failures.values(), key=_lateness)
+        if failure.exitcode < 0:
+            number = -failure.exitcode
+            known = number in signal.valid_signals() and number < signal.SIGRTMIN
+            name = signal.Signals(number).name if known else f"signal {number}"
+            hint = "; memory may have run out" if number == signal.SIGKILL else ""
             print(f"error: process {failure.local_rank} ended by {name}{hint}", file=sys.stderr)
         sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval.value)
+
+
+def _lateness(failure: ProcessFailure) -> tuple[int, int]:
+    """Order failures by what they tell: others may only have lost one that was killed.
+
+    Those that this launcher ended, by SIGTERM, come last.
+    """
+    if failure.exitcode == -signal.SIGTERM:
+        return 2, failure.timestamp
+    return int(failure.exitcode > 0), failure.timestamp
 
 
 if __name__ == "__main__":

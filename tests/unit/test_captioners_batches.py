@@ -276,6 +276,27 @@ def test_a_damaged_note_of_a_batch_is_refused(server, tmp_path, monkeypatch):
     assert run(server, tmp_path, pictures(3)).replies == 3
 
 
+@pytest.mark.parametrize("damage", [b"zz", b"\xff\xff", b"0"])
+def test_a_damaged_key_of_a_batch_stops_nothing(server, tmp_path, monkeypatch, damage, caplog):
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchQueue, "_wait", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(server, tmp_path, pictures(3))
+    [keys] = tmp_path.rglob("batch-*.keys")
+    keys.write_bytes(damage + keys.read_bytes()[len(damage) + (len(damage) == 1) :])
+    run(server, tmp_path, pictures(3))
+    assert "a damaged key is ignored" in caplog.text
+    assert not list(tmp_path.rglob("batch-*.keys"))
+
+
+def test_a_damaged_note_of_a_batch_that_has_ended_stops_nothing(server, tmp_path):
+    run(server, tmp_path, pictures(3))
+    [note] = tmp_path.rglob("batch-*.state")
+    note.write_bytes(note.read_bytes()[:-4])
+    assert run(server, tmp_path, pictures(3)).replies == 0
+    assert not note.exists()
+
+
 CHILD = """
 import sys
 sys.path[:0] = [{tests!r}, {unit!r}]

@@ -267,6 +267,12 @@ def test_damaged_lines_are_made_again(tmp_path):
     part.write_bytes(part.read_bytes().replace(b'"n": 1', b'"n": 7'))
     with LineFile(path, {"a": 1}) as lines:
         assert lines.done == {"y"}
+        with pytest.raises(SystemExit, match=r"results.jsonl.part is damaged: x is gone; run"):
+            lines.finish(["x", "y"])
+    with LineFile(path, {"a": 1}) as lines:
+        lines.add("x", [{"n": 1}])
+        lines.finish(["x", "y"])
+    assert path.read_text() == '{"n": 1}\n{"n": 3}\n'
 
 
 def test_a_layout_goes_on_only_with_the_same_images(tmp_path):

@@ -11,6 +11,7 @@ import csv
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from synthgap.errors import UserError
@@ -115,7 +116,7 @@ def snakemake(one: Run, *words: str) -> str:
         raise UserError(
             f"`snakemake {words[0]}` failed, with the run's own config files "
             f"({', '.join(one.configfiles) or 'the default'}):\n"
-            f"{(done.stdout + done.stderr).strip()}"
+            f"{textwrap.indent((done.stdout + done.stderr).strip(), '  ')}"
         )
     return done.stdout
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 import uuid
@@ -42,6 +43,7 @@ log = logging.getLogger("synthgap")
 
 # Pictures that are looked up in the cache together: each look reads all of it.
 LOOKED_UP = 32_768
+KEY = re.compile(rb"[0-9a-f]{64}")
 ENDED = ("completed", "expired", "cancelled", "failed")
 FULL = "token_limit_exceeded"
 # Polls, one after the other, that may fail.
@@ -231,6 +233,9 @@ class BatchQueue:
                 keys.unlink()  # of a file that was not whole
         for path in sorted(self.folder.glob("batch-*.state")):
             batch = _read(path)
+            if batch is None:  # damaged, and of one that has ended
+                path.unlink()
+                continue
             if batch.ended:
                 continue
             if batch.base_url != self.transport["base_url"]:
@@ -245,7 +250,7 @@ class BatchQueue:
                 log.info("batch %s is still to be collected", batch.id)
                 self._note(batch)
                 found.append(batch)
-                self.taken.update(map(_short, self._keys(batch).read_text().split()))
+                self.taken.update(_read_keys(self._keys(batch)))
             else:
                 path.unlink()  # it never got there
                 self._keys(batch).unlink()
@@ -285,7 +290,7 @@ class BatchQueue:
                 out_of_quota |= self._collect(name)
             self.open.remove(batch)
             self._note(replace(batch, ended=found.status))
-            self.taken.difference_update(map(_short, self._keys(batch).read_text().split()))
+            self.taken.difference_update(_read_keys(self._keys(batch)))
             self._keys(batch).unlink()
             for name in [*files, batch.input_file]:
                 self.service.delete(name)
@@ -376,9 +381,19 @@ def _short(key: str) -> bytes:
     return bytes.fromhex(key[:32])
 
 
-def _read(path: Path) -> Batch:
+def _read_keys(path: Path) -> Iterator[bytes]:
+    for line in path.read_bytes().splitlines():
+        if KEY.fullmatch(line):
+            yield _short(line.decode())
+        else:
+            log.warning("%s: a damaged key is ignored; its image may be asked for twice", path)
+
+
+def _read(path: Path) -> Batch | None:
     content = sealed_lines.opened(path.read_bytes())
     if content is None:
+        if not path.with_suffix(".keys").exists():
+            return None
         raise UserError(
             f"{path} is damaged, and tells of a batch that is with the service; delete it to have "
             "its images captioned, and paid for, anew"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synthgap import sealed_lines
 from synthgap.captioners import Captioner, Picture, Reply
+from synthgap.errors import UserError
 
 # A sentence ends at a stop that stands before a space or the end, with what may close behind it.
 _END = re.compile(r"[.!?][\"'”’)\]]*(?=\s|$)|。")
@@ -109,7 +110,8 @@ def _read(journal: Path, place: int) -> list[Reply]:
     with journal.open("rb") as file:
         file.seek(place)
         content = sealed_lines.opened(file.readline())
-    assert content is not None  # looked at when the job began
+    if content is None:  # and it was whole when the job began
+        raise UserError(f"{journal} was damaged while it was read; run the same command again")
     return [Reply(**reply) for reply in json.loads(content.split(b"\t", 1)[1])]
 
 

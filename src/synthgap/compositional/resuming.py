@@ -30,17 +30,16 @@ class LineFile:
         self._head = {"settings": settings}
         self.done: set[str] = set()
         """names of the units that are there"""
-        lines = self._usable_lines()
-        self._file: BinaryIO = self.part.open("wb")
-        self._file.writelines(map(sealed_lines.seal, lines or [json.dumps(self._head).encode()]))
-        self._flush()
+        found = self._lines()
+        usable = bool(found) and found[0] == self._head
+        self.done.update(line["unit"] for line in found[1:] if usable)
+        self._file: BinaryIO = self.part.open("ab" if usable else "wb")
+        if not usable:
+            self._file.write(sealed_lines.seal(json.dumps(self._head).encode()))
+            self._flush()
 
-    def _usable_lines(self) -> list[bytes]:
-        lines = [content for _, content in sealed_lines.read(self.part)]
-        if not lines or json.loads(lines[0]) != self._head:
-            return []
-        self.done.update(json.loads(line)["unit"] for line in lines[1:])
-        return lines
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(content) for _, content in sealed_lines.read(self.part)]
 
     def add(self, unit: str, records: list[dict[str, Any]]) -> None:
         """Append the records of a unit."""
@@ -52,8 +51,12 @@ class LineFile:
     def finish(self, order: Iterable[str]) -> None:
         """Write all records, a line each, units in the given order, under the file's own name."""
         self._file.close()
-        units = [json.loads(line) for _, line in sealed_lines.read(self.part)][1:]
-        found = {unit["unit"]: unit["records"] for unit in units}
+        found = {line["unit"]: line["records"] for line in self._lines() if "unit" in line}
+        order = list(order)
+        if missing := [name for name in order if name not in found]:
+            raise SystemExit(
+                f"error: {self.part} is damaged: {missing[0]} is gone; run the same command again"
+            )
         whole = self.path.with_name(f".{self.path.name}.whole")
         with whole.open("w", encoding="utf-8") as file:
             for name in order:

@@ -128,7 +128,8 @@ def train(
                     watch(done, model_now)
             training.save_if_due(checkpoint, history)
     training.average.swap()
-    require_finite(model.state_dict())
+    if training.rank == 0:  # all have the same weights, and one tells
+        require_finite(model.state_dict())
     model.eval()
     if watch is not None and training.rank == 0:
         watch(recipe.steps, model)

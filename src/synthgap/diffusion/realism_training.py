@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from synthgap import checksums
+from synthgap.atomic import atomic_path
 from synthgap.classifiers.batches import Batch
 from synthgap.classifiers.recipe import Recipe
 from synthgap.data.decoded import EncodedImages
@@ -66,8 +66,11 @@ def encode(
     shape = encoded(images[0][None], vae, device).shape[1:]
     if not checksums.intact(cache):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        part = cache.with_name(f".{cache.name}.{os.getpid()}")
-        with part.open("wb") as file, Progress(len(images), "images encoded") as progress:
+        with (
+            atomic_path(cache) as part,
+            part.open("wb") as file,
+            Progress(len(images), "images encoded") as progress,
+        ):
             for start in range(0, len(images), AT_ONCE):
                 some = images[start : start + AT_ONCE]
                 found = encoded(some, vae, device)
@@ -78,7 +81,6 @@ def encode(
                     )
                 file.write(found.numpy().tobytes())
                 progress.update(len(some))
-        part.replace(cache)
         checksums.note([cache])
     return np.memmap(cache, np.float16, "r", shape=(len(images), *shape))
 

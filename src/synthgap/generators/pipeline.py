@@ -202,5 +202,8 @@ def _labels(told: str | list[int] | None, classes: Mapping[str, int]) -> dict[st
 
 
 def _keeping_infinities(denormalize: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return the step that clamps images, but for what diverged: an infinity would become white."""
+    """Return the step that clamps images, but for what diverged: an infinity would become white.
+
+    DiT's pipeline has no such step of its own; there an infinity out of the autoencoder is white.
+    """
     return lambda images: denormalize(images).where(images.isfinite(), math.nan)
