@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.forked import ROOT, Ended, listing, run_command
-from campaign.rows import REFUSED, RIGHT
+from campaign.rows import OPEN, REFUSED, RIGHT
 
 SECONDS = 20
 DRY_RUN_SECONDS = 120
@@ -127,6 +127,10 @@ def _dry_run(work: Path) -> Ended:
 
 def _judged_dry_run(ended: Ended) -> str:
     fault = ended.fault()
+    # Snakemake reads the file first, and by itself.
+    where = "snakemake/common/configfile.py"
+    if "traceback" in fault and where in ended.error and "/workflow/" not in ended.error:
+        return f"{OPEN}: Snakemake's own reader of configs"
     if fault and " lines: " not in fault:  # Snakemake tells of YAML in several lines
         return fault
     told = [line for line in ended.lines if not line.startswith("Using workflow specific profile")]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from campaign.forked import Ended, listing, run_command
-from campaign.rows import REFUSED, RIGHT
+from campaign.rows import OPEN, REFUSED, RIGHT
 
 SIDE = 16
 PLAIN = {
@@ -141,6 +141,8 @@ def image_trial(rng: random.Random, number: int, folder: Path) -> Found:
     if not ended.status and failed > options["max_unreadable"]:
         wrong = f"{failed} failed"
     outcome = _judged(work, before, ended, wrong)
+    if " lines: " in outcome and "TIFF" in given and ended.lines[-1].startswith("error: "):
+        return f"{kind}, {dataset}", given, f"{OPEN}: a line of the library that decodes TIFF"
     if outcome in (RIGHT, REFUSED) and may:
         read = not failed and outcome == RIGHT
         if read != (may == RIGHT):

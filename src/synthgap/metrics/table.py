@@ -137,7 +137,8 @@ def read(path: Path) -> pa.Table:
     """The table in a parquet file.
 
     Raises:
-        UserError: the file is missing, is not parquet or has other columns.
+        UserError: the file is missing, is not parquet or has other columns, or settings that are
+            no JSON object.
     """
     try:
         table = pq.read_table(path)
@@ -145,6 +146,11 @@ def read(path: Path) -> pa.Table:
         raise UserError(f"{path}: not a readable parquet file ({error})") from error
     if not table.schema.equals(SCHEMA, check_metadata=False):
         raise UserError(f"{path}: not a metrics table; expected the columns {SCHEMA.names}")
+    for number, settings in enumerate(table["settings"].to_pylist()):
+        if not _is_json_object(settings):
+            raise UserError(
+                f"{path}: the settings of row {number} are no JSON object: {str(settings)[:60]!r}"
+            )
     return table
 
 
@@ -154,6 +160,13 @@ def rows(table: pa.Table) -> list[Row]:
         Row(**{**record, "settings": json.loads(record["settings"])})
         for record in table.to_pylist()
     ]
+
+
+def _is_json_object(text: str | None) -> bool:
+    try:
+        return isinstance(json.loads(text or ""), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _record(row: Row) -> dict[str, Any]:
