@@ -59,11 +59,11 @@ def test_contradictions_are_refused(given, message):
         to_table(given)
 
 
-@pytest.mark.parametrize("settings", ["{", "", "[]", None, "[" * 5000])
+@pytest.mark.parametrize("settings", ["{", "", "[]", "[" * 5000])
 def test_settings_that_are_no_json_are_refused(tmp_path, settings):
     path = tmp_path / "metrics.parquet"
-    record = dict.fromkeys(SCHEMA.names) | {"study": "a", "metric": "b", "value": 1.0}
-    record |= {"n": 1, "settings": settings}
+    record = dict.fromkeys(SCHEMA.names) | {"study": "a", "metric": "b"}
+    record |= {"value": 1.0, "ci_level": 0.95, "n": 1, "settings": settings}
     pq.write_table(pa.Table.from_pylist([record], SCHEMA), path)
     with pytest.raises(UserError, match=r"metrics.parquet: the settings of row 0 are no JSON obj"):
         read(path)
