@@ -240,6 +240,7 @@ def generate_command(prompts, pipeline, scratch, tar, max_failed=0, **options):
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_killed_generation_goes_on_to_the_same_shard(pipeline, prompts, tmp_path):
     undisturbed = tmp_path / "undisturbed.tar"
     command = generate_command(prompts, pipeline, tmp_path / "s1", undisturbed)
@@ -259,6 +260,7 @@ def test_killed_generation_goes_on_to_the_same_shard(pipeline, prompts, tmp_path
     assert not scratch.exists()
 
 
+@pytest.mark.long
 def test_other_settings_do_not_take_up_old_batches(pipeline, prompts, tmp_path):
     scratch, tar = tmp_path / "scratch", tmp_path / "00000.tar"
     kill_when(

@@ -112,6 +112,7 @@ def regenerate(checkout, *options):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_one_image_is_made_again_and_compared(checkout):
     tar = "results/images/flow-g2-caption/train/rgb/00001.tar"
     rows = pq.read_table(checkout / tar.replace(".tar", ".parquet"))

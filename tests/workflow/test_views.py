@@ -37,6 +37,7 @@ def run(checkout, *options, endpoint="http://127.0.0.1:9"):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_depth_model_is_downloaded_once_and_then_runs_offline(study, tmp_path):
     with FakeHub(lab__depth=Repo(build(tmp_path / "model"))) as hub:
         fetched = run(study, "results/models/hub/lab--depth", endpoint=hub.endpoint)
