@@ -34,7 +34,7 @@ REACHED = "injected"
 NOTED = "noted as failed"
 SMALLER = "done in smaller parts"
 # One of which a refusal has to say.
-NUMBERS = ["NaN", "nan", "inf", "not a number"]
+NUMBERS = ["NaN", "nan", "inf", "not a number", "not finite"]
 MEMORY = ["memory"]
 NEAR, NEAR_LEVELS = 0.05, 4.0  # relative, and of 255
 
