@@ -74,7 +74,7 @@ test: setup ## the tests, some 12 minutes on two cores
 
 .PHONY: test-long
 test-long: setup ## tests that take longer: further studies, more kills, a folder of photographs through it all
-	pytest -m long -n 2 --dist worksteal --durations=10
+	pytest -m long -n 2 --dist loadfile --durations=10
 
 .PHONY: test-cluster
 test-cluster: setup ## tests on a small Slurm cluster on this machine (root, Debian's packages)
