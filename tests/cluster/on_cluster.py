@@ -129,8 +129,8 @@ class OnCluster(Checkout):
         """Return the files of a rule's unfinished work."""
         return [
             path
-            for path in (self / f"results/.scratch/{what}").rglob("*.p*")
-            if path.is_file() and path.name[0] != "."
+            for path in (self / f"results/.scratch/{what}").rglob("*")
+            if path.suffix in (".pt", ".sealed") and path.name[0] != "."
         ]
 
     def processes(self, what: str) -> list[int]:
