@@ -93,6 +93,12 @@ def test_noise_is_no_growth_and_growth_is():
     noise = random.Random(0)
     assert long_run.growth(loops([300 + noise.random() for _ in range(40)]))[0] == []
     assert long_run.growth(loops([300 + i for i in range(40)]))[0]
+    late = loops([300] * 40)
+    late[-1]["threads"] += 1
+    assert long_run.growth(late)[0] == []
+    for number, one in enumerate(late):
+        one["threads"] = 3 + number
+    assert long_run.growth(late)[0] == ["threads grow from 23 to 42"]
     leaking = loops([300] * 40)
     for number, one in enumerate(leaking):
         one["files"] += number // 10
