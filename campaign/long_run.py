@@ -1,8 +1,9 @@
 """Long run: a stage's work again and again in one process, and what the process holds meanwhile.
 
 The rule: over the second half of the loops, open files and temporary files do not grow at all,
-threads by two at most (pools of a bounded size start them late), and the least-squares line through the memory in use grows by less than 4 MiB and less than
-1 % of it, or less than three standard errors of its slope.
+threads by two at most (pools of a bounded size start them late), and the least-squares line through
+the memory in use grows by less than 4 MiB and less than 1 % of it, or less than three standard
+errors of its slope.
 """
 
 import json
