@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from made_up_latents import CHANNELS, SIDE, TEXT_WIDTH, made_up
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from spoiled import nan_gradient_in_step
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.diffusion.cad import CADI
@@ -185,23 +185,9 @@ def test_the_moving_average_is_what_its_formula_says():
     assert torch.equal(parameter.detach(), live)
 
 
-@pytest.fixture
-def spoiled_last_step():
-    """A gradient of the last step is NaN."""
-    steps = []
-
-    def spoil(optimizer, args, kwargs):
-        steps.append(None)
-        if len(steps) == RECIPE.steps:
-            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = float("nan")
-
-    handle = register_optimizer_step_pre_hook(spoil)
-    yield
-    handle.remove()
-
-
-def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path, spoiled_last_step):
-    with pytest.raises(UserError, match=r"training diverged: `.+` is NaN or infinite"):
+def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path):
+    spoiled = nan_gradient_in_step(RECIPE.steps)
+    with spoiled, pytest.raises(UserError, match=r"training diverged: `.+` is NaN or infinite"):
         trained("dit-i", tmp_path)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from spoiled import nan_gradient_in_step
 from synthgap import stopping
 from synthgap.checkpoint import Checkpoint
 from synthgap.diffusion.edm.batches import Batches, Labelled
@@ -155,23 +155,9 @@ def test_the_learning_rate_grows_evenly_and_stays(tmp_path):
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1])
 
 
-@pytest.fixture
-def spoiled_last_step():
-    """A gradient of the 6th step, the last one, is NaN."""
-    steps = []
-
-    def spoil(optimizer, args, kwargs):
-        steps.append(None)
-        if len(steps) == 6:
-            optimizer.param_groups[0]["params"][0].grad.view(-1)[0] = float("nan")
-
-    handle = register_optimizer_step_pre_hook(spoil)
-    yield
-    handle.remove()
-
-
-def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path, spoiled_last_step):
-    with pytest.raises(UserError, match=r"training diverged: `.+` is NaN or infinite"):
+def test_weights_that_are_no_numbers_after_the_last_step_are_told(tmp_path):
+    spoiled = nan_gradient_in_step(6)
+    with spoiled, pytest.raises(UserError, match=r"training diverged: `.+` is NaN or infinite"):
         trained(tmp_path)
 
 
