@@ -1,6 +1,7 @@
 """Training of denoisers."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -200,7 +201,6 @@ PROCESS = """
 import json, sys, torch
 from pathlib import Path
 from safetensors.torch import save_file
-sys.path[:0] = [{tests!r}]
 from test_denoising import trained
 from synthgap import processes
 torch.set_num_threads(1)
@@ -220,10 +220,11 @@ def test_two_processes_train_as_one(kind, tmp_path):
     from safetensors.torch import load_file
 
     program = tmp_path / "program.py"
-    program.write_text(PROCESS.format(tests=str(Path(__file__).parent)))
+    program.write_text(PROCESS)
     launch = ["-m", "synthgap.torchrun", "--standalone", "--nproc-per-node=2"]
     command = [sys.executable, *launch, str(program), str(tmp_path), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # as this test's
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     one, history = trained(kind, tmp_path)
     two = load_file(tmp_path / "weights.safetensors")
