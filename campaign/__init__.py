@@ -8,6 +8,7 @@ random in it comes from (seed, part, number), so that any trial can be made agai
 PARTS = {
     "kills": "campaign.kills",
     "disk": "campaign.disk",
+    "file-system": "campaign.file_system",
     "inputs": "campaign.inputs",
     "concurrency": "campaign.concurrency",
     "services": "campaign.services",

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import fcntl
+import gc
 import hashlib
 import json
 import logging
@@ -46,6 +47,9 @@ RECORDED_LIBRARIES = (
 
 # Options that decide when a job writes or gives up, and not what it makes.
 SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed", "service", "cache")
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or one's share of it
+FAILED = (errno.EIO, errno.ESTALE, errno.EREMOTEIO)  # of a disk, or the way to it
 
 
 class InputPath(PosixPath):
@@ -150,6 +154,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             _log_path(value)
         if os.environ.get("RANK", "0") == "0":
             checksums.note(written)
+            _remove_scratch(getattr(args, "scratch", None))
         log.info("took %.1f s", time.monotonic() - started)
     except PeersLostError as error:
         log.error("%s", error)  # no error of its own
@@ -164,11 +169,13 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         log.error("stopped by a signal; finished work is kept, the same command goes on with it")
         sys.exit(143)
     except Exception as error:
-        if _is_full_disk(error):
+        if _says(error, FULL):
             where = getattr(error, "filename", None) or "the results or scratch folder"
             log.error("error: no space left on the disk of %s; free some and run again", where)
         elif isinstance(error, OSError) and error.filename:
             log.error("error: %s: %s", error.filename, error.strerror)
+        elif number := _says(error, FAILED):
+            log.error("error: a file of the results or scratch folder: %s", os.strerror(number))
         elif isinstance(error, MemoryError):
             log.error("error: not enough memory; give the job more, or work in smaller parts")
         elif _is_full_device(error):
@@ -208,16 +215,17 @@ class _LogFile(logging.FileHandler):
             super().handleError(record)
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
-    """Say whether an error, or the one that it came of, is a full disk: some have it in words."""
+def _says(error: BaseException | None, numbers: tuple[int, ...]) -> int | None:
+    """Return which number an error of the system, or the one that it came of, has or has in words.
+
+    Libraries that are not written in Python raise errors of their own, with the system's words.
+    """
     if error is None:
-        return False
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return (
-        (isinstance(error, OSError) and error.errno in full)
-        or any(os.strerror(number) in str(error) for number in full)
-        or _is_full_disk(error.__cause__)
-    )
+        return None
+    if isinstance(error, OSError) and error.errno in numbers:
+        return error.errno
+    told = (number for number in numbers if os.strerror(number) in str(error))
+    return next(told, None) or _says(error.__cause__, numbers)
 
 
 def _own(path: Path) -> Path:
@@ -300,6 +308,22 @@ def scratch_folder(args: argparse.Namespace, *modules: str) -> Path:
             shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _remove_scratch(folder: Path | None) -> None:
+    """Remove a job's unfinished work, now that its result and the digests of that are written.
+
+    A network file system keeps what is still open, and the folder that it is in. That must not fail
+    a job that has done its work.
+    """
+    if folder is None:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        gc.collect()  # closes what only a cycle of references holds
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        log.info("%s could not be removed whole", folder)
 
 
 def _shape(value: object) -> object:

@@ -164,6 +164,7 @@ def test_unfinished_work_is_known_by_the_state_of_all_that_was_read(tmp_path, mo
 
 FULL = """
 import resource, signal
+from pathlib import Path
 from synthgap.job import command, output_path, run
 parser = command("")
 parser.add_argument("--table", type=output_path)
@@ -186,6 +187,30 @@ def test_a_full_disk_that_a_library_tells_in_words_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: no space left on the disk of the results or scratch")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("body", "left"), [("pass", []), ("raise OSError", ["half"])])
+def test_unfinished_work_goes_when_the_result_is_there(body, left, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "half").touch()
+    done = full(tmp_path, f"args.scratch = Path({str(scratch)!r}); {body}")
+    assert done.returncode == len(left)
+    assert [file.name for file in scratch.glob("*")] == left
+    assert scratch.exists() == bool(left)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "OSError(5, 'Input/output error')",
+        "Exception('Error while serializing: I/O error: Input/output error (os error 5)')",
+    ],
+)
+def test_a_disk_that_fails_is_one_line(error, tmp_path):
+    done = full(tmp_path, f"raise {error}")
+    assert done.returncode == 1
+    assert done.stderr == "error: a file of the results or scratch folder: Input/output error\n"
 
 
 def test_a_log_that_cannot_be_written_is_no_stack_trace(tmp_path):

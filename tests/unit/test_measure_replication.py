@@ -108,7 +108,6 @@ def test_measures_the_nearest_of_shards(monkeypatch, shards, weights, tmp_path):
     assert rows["nearest_ssim_key"] == [keys[i] for i in similarity.argmax(1)]
     assert rows["nearest_lpips_key"] == [keys[i] for i in distance.argmin(1)]
     assert rows["nearest_ssim_key"][:2] == rows["nearest_lpips_key"][:2] == [keys[4], keys[11]]
-    assert not (tmp_path / "scratch").exists()
 
 
 def test_folders_and_foreign_tars_give_the_same(monkeypatch, shards, weights, tmp_path):

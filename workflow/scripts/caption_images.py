@@ -6,7 +6,6 @@ last reply, and ends in the same table.
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,7 +94,6 @@ def main(args: argparse.Namespace) -> None:
         seconds = time.monotonic() - started
         told = facts(args, seconds, total, device, without_caption=without.kinds)
         write_text(args.captions.with_suffix(".json"), json.dumps(told, indent=1) + "\n")
-    shutil.rmtree(args.scratch)
 
 
 def described(

@@ -45,7 +45,6 @@ def main(args: argparse.Namespace) -> None:
     )
     write_text(args.facts, json.dumps(facts, indent=1) + "\n")
     move(folder, args.folder)
-    shutil.rmtree(args.scratch)
 
 
 def move(folder: Path, target: Path) -> None:

@@ -6,7 +6,6 @@ Killed and started again it goes on after its last finished batch and ends in th
 import argparse
 import importlib
 import json
-import shutil
 import time
 from collections import Counter
 from dataclasses import asdict
@@ -122,7 +121,6 @@ def main(args: argparse.Namespace) -> None:
         log.info(
             "prompts cut short, by tokenizer: %s (see `truncated` in the rows)", tally.truncated
         )
-    shutil.rmtree(args.scratch)
 
 
 def read_prompts(path: Path, shard: int, shards: int) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ image with its own prompt. Killed and started again it goes on after its last fi
 """
 
 import argparse
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +108,6 @@ def main(args: argparse.Namespace) -> None:
     told = facts(args, time.monotonic() - started, total, device)
     write_measures(args.output, [measure], args.about, told)
     log.info("%s %.4f [%.4f, %.4f]", made.metric, measure.value, measure.low, measure.high)
-    shutil.rmtree(args.scratch)
 
 
 def models_of(given: list[str]) -> dict[str, InputPath]:

@@ -12,7 +12,6 @@ its last finished block and ends in the same file.
 
 import argparse
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -101,11 +100,10 @@ def main(args: argparse.Namespace) -> None:
             "`--metrics ssim` alone"
         )
     if args.scratch is None:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             measure(args, Path(folder))
     else:
         measure(args, scratch_folder(args))
-        shutil.rmtree(args.scratch)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:

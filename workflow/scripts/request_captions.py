@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +66,6 @@ def main(args: argparse.Namespace) -> None:
         )
     told = facts(args, time.monotonic() - started, total, counts=counts, rejected=tally.rejected)
     write_text(args.facts, json.dumps(told, indent=1) + "\n")
-    shutil.rmtree(args.scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

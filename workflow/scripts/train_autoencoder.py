@@ -4,7 +4,6 @@ Killed and started again it goes on from its last checkpoint and ends in the sam
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import torch
@@ -50,7 +49,6 @@ def main(args: argparse.Namespace) -> None:
         checkpoint=Checkpoint(scratch_folder(args), args.checkpoint_seconds),
     )
     save_whole(args.folder, lambda folder: vae.save_pretrained(folder, safe_serialization=True))
-    shutil.rmtree(args.scratch)
 
 
 if __name__ == "__main__":

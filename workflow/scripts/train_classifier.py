@@ -8,7 +8,6 @@ the scratch folder; models and history are the same, byte for byte, as without t
 import argparse
 import json
 import logging
-import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -113,7 +112,6 @@ def main(args: argparse.Namespace) -> None:
     save(model, about, args.model)
     model.load_state_dict(last)
     save(model, about, args.last)
-    shutil.rmtree(args.scratch)
     seconds, images = time.monotonic() - started, recipe.epochs * len(training)
     log.info("facts %s", json.dumps(facts(args, seconds, images, device.type)))
 

@@ -4,7 +4,6 @@ Killed and started again it goes on from its last checkpoint and ends in the sam
 """
 
 import argparse
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
@@ -89,7 +88,6 @@ def main(args: argparse.Namespace) -> None:
     save_whole(
         args.pipeline, lambda folder: pipeline.save_pretrained(folder, safe_serialization=True)
     )
-    shutil.rmtree(args.scratch)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ torch's launcher (`torchrun --nproc-per-node N`), N processes share each batch.
 """
 
 import argparse
-import shutil
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -102,7 +101,6 @@ def main(args: argparse.Namespace) -> None:
                     args.snapshots,
                     lambda folder: lay_out_snapshots(args.pipeline, scratch / "snapshots", folder),
                 )
-            shutil.rmtree(args.scratch)
         processes.wait()
 
 

@@ -6,7 +6,6 @@ a fit that is killed goes on after the last penalty that it finished, to the sam
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +69,6 @@ def main(args: argparse.Namespace) -> None:
         calibration,
     )
     write_answers(args.predictions, [table], train.classes, len(train), calibration)
-    shutil.rmtree(args.scratch)
 
 
 def features_of(manifest: Manifest, files: list[list[Path]], path: Path) -> Values:

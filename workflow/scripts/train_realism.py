@@ -7,7 +7,6 @@ the pipeline's model was trained on, in the space that it denoises.
 import argparse
 import json
 import logging
-import shutil
 import time
 from pathlib import Path
 
@@ -99,7 +98,6 @@ def main(args: argparse.Namespace) -> None:
     with atomic_path(args.history) as part:
         pq.write_table(history.as_table(), part)
     save(model, about, args.model)
-    shutil.rmtree(args.scratch)
     images = recipe.epochs * len(labels["train"])
     log.info("facts %s", json.dumps(facts(args, time.monotonic() - started, images, device.type)))
 
