@@ -7,18 +7,23 @@ begins. Files that nobody noted, such as those that users bring, are read as the
 left out: each image of a shard is compared when it is read (`synthgap.data.shards`).
 """
 
+import errno
 import hashlib
 import logging
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from synthgap.atomic import write_text
 from synthgap.errors import UserError
+from synthgap.listing import files_below
 
 log = logging.getLogger("synthgap")
 
 THREADS = 4
+_LINE = re.compile("([0-9a-f]{64})  (.+)")
 _AT_ONCE = 1 << 20
 
 
@@ -79,8 +84,9 @@ def intact(path: Path) -> bool:
 
     One that is damaged, or that a kill left without its digest, is removed: it is made again.
     """
-    if path.exists() and _read(path) == {path: _found(path)}:
-        return True
+    with suppress(UserError):  # a damaged note
+        if path.exists() and _read(path) == {path: _found(path)}:
+            return True
     if path.exists():
         log.warning("%s is damaged, or was not finished; it is made again", path)
         path.unlink()
@@ -89,12 +95,24 @@ def intact(path: Path) -> bool:
 
 
 def _read(path: Path) -> dict[Path, str]:
+    """Return the digests that were noted, by file; none where there is no note.
+
+    Raises:
+        UserError, OSError: there is one, and it is damaged or cannot be read. Without it, a damaged
+            file would pass for a whole one.
+    """
+    if not path.name:
+        return {}
     try:
         lines = note_of(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    except (OSError, ValueError):  # none, or a path without a name
-        return {}
-    told = (line.partition("  ") for line in lines)
-    return {path.parent / name: found for found, _, name in told}
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            return {}
+        raise
+    told = [_LINE.fullmatch(line) for line in lines]
+    if not told or None in told:
+        raise UserError(damaged(path, note_of(path)))
+    return {path.parent / line[2]: line[1] for line in told if line}
 
 
 def _within(file: Path, path: Path) -> bool:
@@ -125,5 +143,5 @@ def _found(file: Path) -> str | None:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
+        return [file for file in files_below(path) if file.is_file()]
     return [path] if path.is_file() else []

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from synthgap import __version__, checksums, stopping
 from synthgap.digest import code_digest
 from synthgap.errors import PeersLostError, UserError
+from synthgap.listing import files_below
 
 log = logging.getLogger("synthgap")
 
@@ -341,7 +342,7 @@ def state_digest(folder: Path) -> str:
 
 def _state(path: Path) -> list[tuple[str, int, int]]:
     """Return name, size and time of a file, or of all files in a folder."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = files_below(path) if path.is_dir() else [path]
     found = [(str(file), file.stat()) for file in files if file.is_file()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in found]
 

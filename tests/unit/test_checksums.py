@@ -42,6 +42,24 @@ def test_a_file_that_is_cut_short_or_gone_is_named(table):
         checksums.check([table])
 
 
+@pytest.mark.parametrize("left", [0, 40, 64, 66])
+def test_a_note_that_is_cut_short_is_damaged_itself(table, left):
+    note = checksums.note_of(table)
+    note.write_bytes(note.read_bytes()[:left])
+    with pytest.raises(UserError, match=r"sha256 is damaged: .* delete .*/table.parquet and"):
+        checksums.check([table])
+    assert not checksums.intact(table)
+    assert not note.exists()
+
+
+def test_a_note_that_cannot_be_read_is_an_error(table):
+    note = checksums.note_of(table)
+    note.unlink()
+    note.mkdir()
+    with pytest.raises(OSError, match=r"table\.parquet\.sha256"):
+        checksums.check([table])
+
+
 def test_files_that_nobody_noted_are_read_as_they_are(tmp_path):
     (tmp_path / "mine.csv").write_text("a")
     checksums.check([tmp_path / "mine.csv", tmp_path / "absent", tmp_path])

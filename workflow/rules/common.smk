@@ -13,6 +13,7 @@ from synthgap.config.studies import LINEAR
 from synthgap.data.slices import shard_slice
 from synthgap.digest import code_digest
 from synthgap.errors import UserError
+from synthgap.listing import files_below
 from synthgap.prompts import KINDS, NEEDS_CAPTION
 
 try:
@@ -243,7 +244,7 @@ def files_of(folder):
     """What is in a folder of the user's: its own time does not tell of its files."""
     if Path(folder).is_file():
         return [folder]
-    return sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+    return [str(path) for path in files_below(Path(folder)) if path.is_file()]
 
 
 def access_options(model):

@@ -1,6 +1,7 @@
 """Write one shard of real images: cropped to the central square, resized, encoded."""
 
 import argparse
+import errno
 import time
 
 import numpy as np
@@ -13,6 +14,10 @@ from synthgap.data.slices import shard_slice
 from synthgap.errors import UserError, shown
 from synthgap.job import command, facts, input_path, json_object, output_path, run
 from synthgap.progress import Progress
+
+# What is wrong with one file, or with its content (None). Any other error is of the disk and may be
+# gone the next time: it must not leave an image out.
+OF_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 def options() -> argparse.ArgumentParser:
@@ -50,6 +55,10 @@ def main(args: argparse.Namespace) -> None:
             try:
                 image = centre_square(dataset.load(row["name"]), real["image_size"])
             except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
+                    raise UserError(
+                        f"{shown(row['name'])} cannot be read: {error.strerror}"
+                    ) from error
                 shard.add_failed(sample, f"unreadable {shown(row['name'])}: {error}")
             else:
                 shard.add(sample, np.asarray(image))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from synthgap.data.class_tables import HELP, Classes, read_class_table
 from synthgap.errors import UserError, shown
+from synthgap.listing import files_below, folders_in
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -20,13 +21,13 @@ def list_images(folder: Path, classes: Classes, option: str) -> Iterator[tuple[s
         option: that names the folder, for errors.
 
     Raises:
-        UserError: no such folder, no class in it, a class without images, or a class of the
-            table or of the names that has no folder.
+        UserError: no such folder, one that cannot be read, no class in it, a class without images,
+            or a class of the table or of the names that has no folder.
     """
     hint = f"; {HELP}" if classes.are_synsets else ""
     if not folder.is_dir():
         raise UserError(f"{option}: no folder {folder}; it holds one folder a class{hint}")
-    folders = sorted(p for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    folders = [one for one in folders_in(folder) if one.name[0] != "."]
     if not folders:
         raise UserError(
             f"{option}: {folder} has no classes; it needs one folder a class with "
@@ -37,7 +38,7 @@ def list_images(folder: Path, classes: Classes, option: str) -> Iterator[tuple[s
     where = f"{option}: {folder}" if classes.table else str(folder)
     for label, class_name in classes.of((p.name for p in folders), where).items():
         class_folder = folder / label
-        files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        files = [p for p in files_below(class_folder) if p.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise UserError(f"{option}: class {class_folder} has no JPEG, PNG or WebP file")
         for file in files:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from synthgap.data.real import IMAGE_SUFFIXES
 from synthgap.data.shards import SHARD_SCHEMA, read_shard
 from synthgap.errors import UserError
+from synthgap.listing import files_below
 
 
 def is_shard(path: Path) -> bool:
@@ -31,10 +32,10 @@ def read_encoded(path: Path) -> Iterator[tuple[str, Path, bytes]]:
     without suffix.
 
     Raises:
-        UserError: a tar that is damaged or none.
+        UserError: a tar that is damaged or none, or a folder that cannot be read.
     """
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
+        for file in files_below(path):
             if file.suffix.lower() in IMAGE_SUFFIXES:
                 yield file.relative_to(path).with_suffix("").as_posix(), file, file.read_bytes()
     elif is_shard(path):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synthgap.data.images import decode
 from synthgap.data.shards import count_readable, read_shard
 from synthgap.errors import UserError
+from synthgap.listing import files_below
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 READ_AT_ONCE = 16
@@ -68,7 +69,7 @@ def folder_pairs(folder: Path, prompts: Mapping[str, str] | None) -> Iterator[Pa
     Raises:
         UserError: no images, an image without a prompt or a prompt without an image.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = [p for p in files_below(folder) if p.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise UserError(f"{folder}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     named = {file.relative_to(folder).as_posix(): file for file in files}
