@@ -67,13 +67,19 @@ class Disturbed(mfusepy.Operations):  # type: ignore[misc]  # it has no types
         with self._lock:
             seconds = self._chance.expovariate(1 / self._delay) if self._delay else 0.0
             seconds *= 100 if self._chance.random() < 0.01 else 1
-            # Of a file that was only read, there is nothing to tell when it is closed.
-            meant = name == self._call and (name != "flush" or args[-1] in self._written)
+            # Of a file that was only read, there is nothing to tell when it is closed. The folder
+            # itself is there: whoever mounts it looks at it.
+            meant = (
+                name == self._call
+                and (name != "flush" or args[-1] in self._written)
+                and (name, args[0]) != ("getattr", "/")
+            )
             self._calls += meant
-            number = self._calls
+            past = self._calls - self._at if meant else -1
         time.sleep(seconds)
-        if meant and (number == self._at or (self._for_good and number > self._at)):
+        if past == 0:
             print(args[0], flush=True)
+        if past == 0 or (past > 0 and self._for_good):
             raise mfusepy.FuseOSError(self._errno)
         return method(*args)
 

@@ -20,6 +20,7 @@ from campaign import disk, kills, rows, study
 from campaign.disk import outcome
 from campaign.rows import Row
 from campaign.study import Job, Tree
+from synthgap.job import CLOSING
 
 PART = "file-system"
 MAPPED = "no line of its own where a mapped file cannot be read"
@@ -53,7 +54,7 @@ def trials(seed: int, number: int) -> Row:
         try:
             told = (slow if number % 5 == 4 else failing)(tree, chance, job)
         except PermissionError as error:
-            told = {"fault": "a disturbed file system", "outcome": f"left out: {error}", "times": 0}
+            told = {"fault": "none", "outcome": f"left out: {error}", "times": 0}
     return rows.row(PART, seed, number, hit=job.rule, **told)
 
 
@@ -96,7 +97,7 @@ def slow(tree: Tree, chance: random.Random, job: Job) -> dict[str, object]:
     """Let each call wait."""
     delay = 0.02 * chance.random()
     told = {
-        "fault": "a slow file system",
+        "fault": "slow calls",
         "moment": f"{1000 * delay:.0f} ms a call, now and then a hundred times as long",
     }
     with disturbed(tree, delay=delay, seed=chance.randrange(1 << 30)):
@@ -114,8 +115,8 @@ def failing(tree: Tree, chance: random.Random, job: Job) -> dict[str, object]:
         status, said = disk.attempt(tree, job)
     files = failed.read_text().splitlines()
     told: dict[str, object] = {
-        "fault": "a file system's call that fails",
-        "moment": f"{call} {at}{' and on' if for_good else ''}: {os.strerror(code)}, "
+        "fault": f"{'close of a written file' if call == 'flush' else call} fails",
+        "moment": f"call {at}{' and on' if for_good else ''}: {os.strerror(code)}, "
         + (files[0] if files else "not reached"),
         "times": int(bool(files)),
     }
@@ -124,7 +125,7 @@ def failing(tree: Tree, chance: random.Random, job: Job) -> dict[str, object]:
     wrong = tree.half_written(job)
     mapped = status in (-signal.SIGBUS, 128 + signal.SIGBUS)  # nothing can be said after that
     if not mapped:
-        why = disk.refusal(said, [os.strerror(code), "no space left on the disk"])
+        why = disk.refusal(said, [os.strerror(code), "no space left on the disk", CLOSING])
         wrong += [why] if why else []
     wrong += disk.end(tree, job)
     return told | outcome(wrong, f"{rows.OPEN}: {MAPPED}" if mapped else rows.REFUSED)

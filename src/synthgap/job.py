@@ -51,6 +51,8 @@ SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed", "service
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or one's share of it
 FAILED = (errno.EIO, errno.ESTALE, errno.EREMOTEIO)  # of a disk, or the way to it
+# All that Arrow says when a network file system refuses, at last, what was written.
+CLOSING = "error closing file"
 
 
 class InputPath(PosixPath):
@@ -135,30 +137,27 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     terminal = logging.StreamHandler(sys.stderr)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[terminal])
     started = time.monotonic()
+    rank = os.environ.get("RANK", "0")
+    first = rank == "0"  # of several processes that share the work (`synthgap.processes`)
     try:
         args = parser.parse_args()
-        # Of several processes that share the work (`synthgap.processes`), the first one tells.
-        if args.log and os.environ.get("RANK", "0") != "0":
-            terminal.setLevel(logging.ERROR)
-        elif args.log:
-            handler = _LogFile(_own(args.log), errors="backslashreplace")
-            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-            log.addHandler(handler)
+        if args.log:
+            _log_to(args.log, None if first else rank)
             terminal.setLevel(logging.ERROR)
             log.info("%s %s", Path(sys.argv[0]).stem, shlex.join(sys.argv[1:]))
         read, written = _read_paths(args), _written_paths(args)
-        if os.environ.get("RANK", "0") == "0":
+        if first:
             checksums.forget(written)
             checksums.check(read)
         main(args)
         for value in vars(args).values():
             _log_path(value)
-        if os.environ.get("RANK", "0") == "0":
+        if first:
             checksums.note(written)
             _remove_scratch(getattr(args, "scratch", None))
         log.info("took %.1f s", time.monotonic() - started)
-    except PeersLostError as error:
-        log.error("%s", error)  # no error of its own
+    except PeersLostError as error:  # none of its own
+        log.log(logging.ERROR if first else logging.INFO, "%s", error)
         sys.exit(1)
     except UserError as error:
         log.error("error: %s", _one_line(str(error)))
@@ -177,6 +176,8 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             log.error("error: %s: %s", error.filename, error.strerror)
         elif number := _says(error, FAILED):
             log.error("error: a file of the results or scratch folder: %s", os.strerror(number))
+        elif isinstance(error, OSError) and str(error) == CLOSING:
+            log.error("error: a file of the results or scratch folder: %s; is there room?", error)
         elif isinstance(error, MemoryError):
             log.error("error: not enough memory; give the job more, or work in smaller parts")
         elif _is_full_device(error):
@@ -185,6 +186,22 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         else:
             log.exception("unexpected error")
         sys.exit(1)
+
+
+def _log_to(path: Path, rank: str | None) -> None:
+    """Write the log to a file.
+
+    Args:
+        rank: of one of several processes but the first, which writes nothing but its errors.
+    """
+    handler: logging.Handler
+    if rank is None:
+        handler, who = _LogFile(_own(path), errors="backslashreplace"), ""
+    else:
+        handler, who = _LogFile(path, errors="backslashreplace", delay=True), f"process {rank}: "
+        handler.setLevel(logging.ERROR)
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {who}%(message)s", "%H:%M:%S"))
+    log.addHandler(handler)
 
 
 def _one_line(message: str) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -32,7 +33,7 @@ def seen(tmp_path, **options):
         text=True,
     )
     while process.poll() is None and not os.path.ismount(place):
-        pass
+        time.sleep(0.01)
     if process.poll() is not None:
         pytest.skip(f"no FUSE here: {process.stderr.read()[-200:]}")
     try:

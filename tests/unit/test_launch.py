@@ -79,18 +79,21 @@ from synthgap.job import command, run
 def main(args):
     with processes.group("cpu") as (rank, world):
         processes.wait()
-        if rank == 0:
+        if rank == int(args.fails):
             raise UserError("the disk is full")
         processes.wait()
 
-run(command("Fails in one of its processes."), main)
+parser = command("Fails in one of its processes.")
+parser.add_argument("--fails")
+run(parser, main)
 """
 
 
-def test_the_others_of_a_failed_process_add_no_stack_trace(tmp_path):
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_others_of_a_failed_process_add_no_stack_trace(rank, tmp_path):
     (tmp_path / "loses.py").write_text(LOSES)
     command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--"]
-    words = [*command, tmp_path / "loses.py", "--log", tmp_path / "log"]
+    words = [*command, tmp_path / "loses.py", "--log", tmp_path / "log", "--fails", rank]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "error: the disk is full\n" in done.stderr
@@ -98,6 +101,7 @@ def test_the_others_of_a_failed_process_add_no_stack_trace(tmp_path):
     assert "Traceback" not in done.stderr
     others = done.stderr.replace("error: the disk is full\n", "")
     assert not others or others.startswith("lost the other processes of this training (")
+    assert "error: the disk is full\n" in (tmp_path / "log").read_text()
 
 
 def test_options_of_the_command_reach_it(tmp_path):
