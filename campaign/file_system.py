@@ -20,7 +20,7 @@ from campaign import disk, kills, rows, study
 from campaign.disk import outcome
 from campaign.rows import Row
 from campaign.study import Job, Tree
-from synthgap.job import CLOSING
+from synthgap.failures import CLOSING
 
 PART = "file-system"
 MAPPED = "no line of its own where a mapped file cannot be read"

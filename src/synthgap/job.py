@@ -1,7 +1,6 @@
 """What all commands in `workflow/scripts` share: options, a log, and errors told in one line."""
 
 import argparse
-import errno
 import fcntl
 import gc
 import hashlib
@@ -20,6 +19,7 @@ from typing import Any, TextIO
 from synthgap import __version__, checksums, stopping
 from synthgap.digest import code_digest
 from synthgap.errors import PeersLostError, UserError
+from synthgap.failures import in_one_line
 from synthgap.listing import files_below
 
 log = logging.getLogger("synthgap")
@@ -48,11 +48,6 @@ RECORDED_LIBRARIES = (
 
 # Options that decide when a job writes or gives up, and not what it makes.
 SHAPES_NOTHING = ("log", "scratch", "checkpoint_seconds", "max_failed", "service", "cache")
-
-FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or one's share of it
-FAILED = (errno.EIO, errno.ESTALE, errno.EREMOTEIO)  # of a disk, or the way to it
-# All that Arrow says when a network file system refuses, at last, what was written.
-CLOSING = "error closing file"
 
 
 class InputPath(PosixPath):
@@ -129,9 +124,10 @@ def command(description: str | None) -> argparse.ArgumentParser:
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
     """Parse the options, call `main`, log what was read, written and how long it took.
 
-    With a log file, only errors (and a progress bar) go to standard error: many jobs share it. A
-    `UserError`, a full disk and an interruption each end in one line there and in the log, without
-    a stack trace. Exits with status 1 (130 when interrupted, 143 when told to stop by a signal).
+    With a log file, only errors (and a progress bar) go to standard error: many jobs share it. What
+    is no fault of the program (`synthgap.failures`) and an interruption each end in one line there
+    and in the log, without a stack trace. Exits with status 1 (130 when interrupted, 143 when told
+    to stop by a signal).
     """
     stopping.listen()
     terminal = logging.StreamHandler(sys.stderr)
@@ -159,9 +155,6 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     except PeersLostError as error:  # none of its own
         log.log(logging.ERROR if first else logging.INFO, "%s", error)
         sys.exit(1)
-    except UserError as error:
-        log.error("error: %s", _one_line(str(error)))
-        sys.exit(1)
     except KeyboardInterrupt:
         log.error("interrupted; finished work is kept, run the same command to go on")
         sys.exit(130)
@@ -169,22 +162,10 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         log.error("stopped by a signal; finished work is kept, the same command goes on with it")
         sys.exit(143)
     except Exception as error:
-        if _says(error, FULL):
-            where = getattr(error, "filename", None) or "the results or scratch folder"
-            log.error("error: no space left on the disk of %s; free some and run again", where)
-        elif isinstance(error, OSError) and error.filename:
-            log.error("error: %s: %s", error.filename, error.strerror)
-        elif number := _says(error, FAILED):
-            log.error("error: a file of the results or scratch folder: %s", os.strerror(number))
-        elif isinstance(error, OSError) and str(error) == CLOSING:
-            log.error("error: a file of the results or scratch folder: %s; is there room?", error)
-        elif isinstance(error, MemoryError):
-            log.error("error: not enough memory; give the job more, or work in smaller parts")
-        elif _is_full_device(error):
-            told = (str(error).splitlines() or ["no memory"])[0].rstrip(".")
-            log.error("error: %s; take a device with more, or work in smaller parts", told)
-        else:
+        if (line := in_one_line(error)) is None:
             log.exception("unexpected error")
+        else:
+            log.error("error: %s", line)
         sys.exit(1)
 
 
@@ -204,26 +185,6 @@ def _log_to(path: Path, rank: str | None) -> None:
     log.addHandler(handler)
 
 
-def _one_line(message: str) -> str:
-    """Join what libraries say on several lines; lists below a line, which are indented, stay."""
-    lines: list[str] = []
-    for line in message.splitlines():
-        if lines and not line.startswith("  "):
-            lines[-1] = f"{lines[-1]} {line}".rstrip()
-        else:
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def _is_full_device(error: Exception) -> bool:
-    """Say whether an error is torch's, of a device without room."""
-    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
-        return False
-    from synthgap.devices import is_too_large
-
-    return is_too_large(error)
-
-
 class _LogFile(logging.FileHandler):
     """A log in which a full disk leaves a gap, and no stack traces on the terminal."""
 
@@ -231,19 +192,6 @@ class _LogFile(logging.FileHandler):
         """Pass over what cannot be written; what matters is on the terminal, too."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
-
-
-def _says(error: BaseException | None, numbers: tuple[int, ...]) -> int | None:
-    """Return which number an error of the system, or the one that it came of, has or has in words.
-
-    Libraries that are not written in Python raise errors of their own, with the system's words.
-    """
-    if error is None:
-        return None
-    if isinstance(error, OSError) and error.errno in numbers:
-        return error.errno
-    told = (number for number in numbers if os.strerror(number) in str(error))
-    return next(told, None) or _says(error.__cause__, numbers)
 
 
 def _own(path: Path) -> Path:
