@@ -33,3 +33,5 @@ def shown(name: str) -> str:
 
 class PeersLostError(UserError):
     """Another of several processes ended; what went wrong is told there."""
+
+    status = 4  # by which the launcher knows that this process was not the first

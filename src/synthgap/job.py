@@ -154,7 +154,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         log.info("took %.1f s", time.monotonic() - started)
     except PeersLostError as error:  # none of its own
         log.log(logging.ERROR if first else logging.INFO, "%s", error)
-        sys.exit(1)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         log.error("interrupted; finished work is kept, run the same command to go on")
         sys.exit(130)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
-from synthgap import devices
+from synthgap import devices, stopping
 from synthgap.errors import PeersLostError, UserError
 
 # Longer than the first process takes to write a checkpoint on a slow file system.
@@ -32,7 +32,8 @@ def group(device: str) -> Iterator[tuple[int, int]]:
         yield 0, 1
         return
     backend = "nccl" if device.startswith("cuda") else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    with stopping.at_once():
+        distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield distributed.get_rank(), world
     except RuntimeError as error:

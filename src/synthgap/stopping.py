@@ -40,6 +40,19 @@ def deferred() -> Iterator[None]:
         raise Stopped
 
 
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Inside, SIGTERM ends the process without Python, which some calls keep from being heard.
+
+    For the main thread, where there is nothing to save.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def asked() -> bool:
     """Say whether the process was told to stop."""
     return _asked

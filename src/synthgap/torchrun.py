@@ -9,10 +9,13 @@ first. By itself that launcher adds some thirty lines with a stack trace of its 
 import logging
 import signal
 import sys
+from collections.abc import Iterable
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import parse_args, run
+
+from synthgap.errors import PeersLostError
 
 
 def main() -> None:
@@ -23,26 +26,34 @@ def main() -> None:
     try:
         run(parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        failure = min(error.failures.values(), key=_lateness)
+        failure = first_of(error.failures.values())
         if failure.exitcode < 0:
             number = -failure.exitcode
             known = number in signal.valid_signals() and number < signal.SIGRTMIN
             name = signal.Signals(number).name if known else f"signal {number}"
             hint = "; memory may have run out" if number == signal.SIGKILL else ""
             print(f"error: process {failure.local_rank} ended by {name}{hint}", file=sys.stderr)
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+        own = failure.exitcode > 0 and failure.exitcode != PeersLostError.status
+        sys.exit(failure.exitcode if own else 1)
     except SignalException as stopped:
         sys.exit(128 + stopped.sigval.value)
 
 
-def _lateness(failure: ProcessFailure) -> tuple[int, int]:
-    """Order failures by what they tell: others may only have lost one that was killed.
+def first_of(failures: Iterable[ProcessFailure]) -> ProcessFailure:
+    """Return the failure that the others came of.
 
-    Those that this launcher ended, by SIGTERM, come last.
+    When a process has failed, torch's launcher ends the others by SIGTERM, which ours tell by
+    status 143, and those that have not ended half a minute later by SIGKILL. So an error of its own
+    tells most, then another signal than SIGTERM, then that one was stopped.
     """
-    if failure.exitcode == -signal.SIGTERM:
-        return 2, failure.timestamp
-    return int(failure.exitcode > 0), failure.timestamp
+
+    def rank(failure: ProcessFailure) -> tuple[int, int]:
+        told_last = [128 + signal.SIGTERM, PeersLostError.status, -signal.SIGTERM]
+        if failure.exitcode in told_last:
+            return 2 + told_last.index(failure.exitcode), failure.timestamp
+        return int(failure.exitcode < 0), failure.timestamp
+
+    return min(failures, key=rank)
 
 
 if __name__ == "__main__":

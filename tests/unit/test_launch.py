@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from synthgap.launch import words
+from synthgap.torchrun import first_of
 
 COMMAND = ["train.py", "--log", "x"]
 
@@ -68,6 +70,49 @@ def test_what_goes_wrong_in_one_of_several_is_told_once(tmp_path, how, status, t
         [*command, tmp_path / "fails.py", how], capture_output=True, text=True, timeout=50
     )
     assert (done.returncode, done.stderr) == (status, told)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "first"),
+    [
+        ([4, 1], 1),
+        ([4, -9], -9),
+        ([1, -9], 1),  # the launcher's, as it did not end
+        ([143, 1], 1),
+        ([143, -9], -9),
+        ([-15, 143], 143),
+        ([4, -15], 4),
+    ],
+)
+def test_the_failure_that_others_came_of(statuses, first, tmp_path):
+    failures = [ProcessFailure(0, 1, code, str(tmp_path / "none")) for code in statuses]
+    assert first_of(failures).exitcode == first
+    assert first_of(failures[::-1]).exitcode == first
+
+
+EARLY = """
+import os
+from synthgap import processes
+from synthgap.errors import UserError
+from synthgap.job import command, run
+
+def main(args):
+    if os.environ["RANK"] == "0":
+        raise UserError("mine")
+    with processes.group("cpu"):
+        pass
+
+run(command("Fails while the other waits for it."), main)
+"""
+
+
+def test_one_that_waits_for_a_failed_process_adds_nothing(tmp_path):
+    (tmp_path / "early.py").write_text(EARLY)
+    command = [sys.executable, "-m", "synthgap.launch", "--processes", "2", "--"]
+    done = subprocess.run(
+        [*command, tmp_path / "early.py"], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (1, "error: mine\n")
 
 
 LOSES = """
