@@ -103,6 +103,11 @@ class OnCluster(Checkout):
         rows = [line.split("|") for line in listed.splitlines()]
         return [row[:3] for row in rows if row[3] == str(self.folder) and what in row[4]]
 
+    def submissions(self) -> int:
+        """Return how often Snakemake's own logs tell of a job that was given to Slurm."""
+        logs = (self / ".snakemake/log").glob("*.log")
+        return sum(log.read_text().count("has been submitted with SLURM jobid") for log in logs)
+
     def note_allocations(self, last_rule: str) -> None:
         """Keep each job's rule and resources, as the accounting has them once it has the last."""
         command = ["sacct", "--allusers", "--noheader", "--allocations", "--parsable2"]
