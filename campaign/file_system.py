@@ -86,9 +86,9 @@ def disturbed(tree: Tree, **options: object) -> Iterator[Path]:
             with suppress(ProcessLookupError):
                 os.kill(left, signal.SIGKILL)
         tree.wait_for_quiet(10)
-        if process.poll() is None:
-            subprocess.run(["umount", "-l", str(tree.results)], check=False, capture_output=True)
-            process.wait(study.PATIENCE)
+        subprocess.run(["umount", "-l", str(tree.results)], check=False, capture_output=True)
+        process.kill()  # by itself it may wait for calls that the kernel makes anew without end
+        process.wait()
         tree.results.rmdir()
         aside.rename(tree.results)
 

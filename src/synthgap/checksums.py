@@ -104,13 +104,13 @@ def _read(path: Path) -> dict[Path, str]:
     if not path.name:
         return {}
     try:
-        lines = note_of(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        text = note_of(path).read_bytes().decode(errors="replace")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
             return {}
         raise
-    told = [_LINE.fullmatch(line) for line in lines]
-    if not told or None in told:
+    told = [_LINE.fullmatch(line) for line in text.removesuffix("\n").split("\n")]
+    if None in told:
         raise UserError(damaged(path, note_of(path)))
     return {path.parent / line[2]: line[1] for line in told if line}
 

@@ -68,7 +68,7 @@ def test_files_that_nobody_noted_are_read_as_they_are(tmp_path):
 def test_a_folder_and_what_is_in_it(tmp_path):
     model = tmp_path / "model"
     (model / "2").mkdir(parents=True)
-    for name in ("a.json", "2/weights.safetensors"):
+    for name in ("a.json", "2/weights.safetensors", "\x85 a\rname"):
         (model / name).write_bytes(b"whole")
     checksums.note([model])
     checksums.check([model, model / "2", model / "a.json"])
