@@ -58,6 +58,11 @@ def trials(seed: int, number: int) -> Row:
     return rows.row(PART, seed, number, hit=job.rule, **told)
 
 
+def named(file: str) -> str:
+    """Return the name of a file that the file system told."""
+    return Path(file).name.removeprefix(".").removesuffix(".part")
+
+
 @contextmanager
 def disturbed(tree: Tree, **options: object) -> Iterator[Path]:
     """See the results through such a file system; yield the file of what it says.
@@ -125,7 +130,9 @@ def failing(tree: Tree, chance: random.Random, job: Job) -> dict[str, object]:
     wrong = tree.half_written(job)
     mapped = status in (-signal.SIGBUS, 128 + signal.SIGBUS)  # nothing can be said after that
     if not mapped:
-        why = disk.refusal(said, [os.strerror(code), "no space left on the disk", CLOSING])
+        # safetensors calls each file that it cannot open one that is not there.
+        names = [os.strerror(code), "no space left on the disk", CLOSING, *map(named, files)]
+        why = disk.refusal(said, names)
         wrong += [why] if why else []
     wrong += disk.end(tree, job)
     return told | outcome(wrong, f"{rows.OPEN}: {MAPPED}" if mapped else rows.REFUSED)
