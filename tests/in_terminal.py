@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import sys
 import termios
@@ -44,6 +45,7 @@ def in_terminal(command, folder, environment, columns=100, keys=None, after="", 
     """
     process, terminal = pty.fork()
     if not process:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests started in the background ignore it
         os.chdir(folder)
         os.execvpe(command[0], command, environment | {"TERM": "xterm"})
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
