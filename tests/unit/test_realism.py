@@ -13,11 +13,12 @@ from torch import nn
 import measure_realism
 import train_realism
 from generator_options import generator_options
-from synthgap.data.shards import Sample, ShardWriter, gather
+from synthgap.data.decoded import EncodedImages
+from synthgap.data.shards import Manifest, Sample, ShardWriter, gather
 from synthgap.diffusion import realism, realism_training
 from synthgap.diffusion.noise import Level, change_of_output, draw_levels, kind_of, level_at
 from synthgap.diffusion.realism import CLASSES, About, build_noised, gradient_of_real, steer
-from synthgap.diffusion.realism_training import encoded, load_parts
+from synthgap.diffusion.realism_training import encode, encoded, load_parts
 from synthgap.errors import UserError
 from synthgap.generators.pipeline import TextToImage
 from synthgap.metrics.measures import read_measures
@@ -181,6 +182,26 @@ ARCHITECTURE = {
 RECIPE = {"epochs": 8, "batch_size": 16, "learning_rate": 0.003, "shift": 0}
 
 
+def test_only_as_many_images_as_asked_for_are_encoded(tmp_path, monkeypatch):
+    manifests = [
+        Manifest(source(tmp_path / name, level, 20, seed))
+        for seed, (name, level) in enumerate({"real": 0.2, "made": 0.8}.items())
+    ]
+    given = []
+
+    def counted(images, *rest):
+        given.append(len(images))
+        return encoded(images, *rest)
+
+    monkeypatch.setattr(realism_training, "encoded", counted)
+    found = encode(manifests, 18, 8, None, torch.device("cpu"), tmp_path / "cache")
+    assert given == [1, 16, 2, 16, 2]  # the first tells the shape
+    sides = [EncodedImages(manifest, 8)[:18] for manifest in manifests]
+    expected = [encoded(images, None, torch.device("cpu")).numpy() for images in sides]
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+    assert isinstance(found, np.memmap)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_pipeline):
     """A classifier of noised latents of such images, for a tiny SD 1.5."""
@@ -218,7 +239,7 @@ def trained(tmp_path_factory, tiny_pipeline):
             words += [f"--{side}", paths[side, "train"], paths[side, "val"]]
         words += ["--architecture", json.dumps(ARCHITECTURE), "--recipe", json.dumps(RECIPE)]
         told = {"seed": 0, "threads": 1, "gpus": 0, "checkpoint-seconds": 0, "log": folder / "log"}
-        told |= {"scratch": folder / "scratch", "model": folder / f"{name}.safetensors"}
+        told |= {"scratch": folder / f"{name}.scratch", "model": folder / f"{name}.safetensors"}
         told |= {"history": folder / f"{name}.parquet"} | more
         for key, value in told.items():
             words += [f"--{key}", value]

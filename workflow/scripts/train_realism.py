@@ -67,11 +67,7 @@ def main(args: argparse.Namespace) -> None:
         sides = [Manifest(args.real[number]), Manifest(args.generated[number])]
         # As many of each: the first ones of a manifest hold the classes evenly.
         count = min(map(len, sides))
-        parts = [
-            encode(manifest, side, vae, device, scratch / f"{split}-{place}")[:count]
-            for place, manifest in enumerate(sides)
-        ]
-        latents[split] = np.concatenate(parts)
+        latents[split] = encode(sides, count, side, vae, device, scratch / split)
         labels[split] = np.repeat([0, 1], count)
     about = about_of(args.architecture, latents["train"], scheduler)
     with torch.random.fork_rng(devices=[]):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,35 +54,46 @@ def load_parts(folder: Path, scheduler: str | None) -> tuple[Any, Any]:
 
 
 def encode(
-    manifest: Manifest, side: int, vae: Any, device: torch.device, cache: Path
+    manifests: Sequence[Manifest],
+    count: int,
+    side: int,
+    vae: Any,
+    device: torch.device,
+    cache: Path,
 ) -> NDArray[np.float16]:
-    """Return what the denoiser sees of images without noise, (n, c, s, s), mapped from `cache`.
+    """Return what the denoiser sees of images without noise, mapped from `cache`.
 
     Args:
+        count: images of each manifest, its first ones.
         side: of the images that the pipeline renders; others are resized to it.
         cache: the file; written if it is not there.
+
+    Returns:
+        (number of manifests * count, c, s, s), those of one manifest after those of the other.
     """
-    images = EncodedImages(manifest, side)
-    shape = encoded(images[0][None], vae, device).shape[1:]
+    sides = [EncodedImages(manifest, side) for manifest in manifests]
+    shape = encoded(sides[0][:1], vae, device).shape[1:]
+    total = count * len(sides)
     if not checksums.intact(cache):
         cache.parent.mkdir(parents=True, exist_ok=True)
         with (
             atomic_path(cache) as part,
             part.open("wb") as file,
-            Progress(len(images), "images encoded") as progress,
+            Progress(total, "images encoded") as progress,
         ):
-            for start in range(0, len(images), AT_ONCE):
-                some = images[start : start + AT_ONCE]
-                found = encoded(some, vae, device)
-                if not found.isfinite().all():
-                    raise UserError(
-                        f"{manifest.path}: the latents of one of the images {start} to "
-                        f"{start + len(some) - 1} are NaN or infinite in float16"
-                    )
-                file.write(found.numpy().tobytes())
-                progress.update(len(some))
+            for manifest, images in zip(manifests, sides, strict=True):
+                for start in range(0, count, AT_ONCE):
+                    end = min(start + AT_ONCE, count)
+                    found = encoded(images[start:end], vae, device)
+                    if not found.isfinite().all():
+                        raise UserError(
+                            f"{manifest.path}: the latents of one of the images {start} to "
+                            f"{end - 1} are NaN or infinite in float16"
+                        )
+                    file.write(found.numpy().tobytes())
+                    progress.update(end - start)
         checksums.note([cache])
-    return np.memmap(cache, np.float16, "r", shape=(len(images), *shape))
+    return np.memmap(cache, np.float16, "r", shape=(total, *shape))
 
 
 @torch.inference_mode()
