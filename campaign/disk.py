@@ -220,10 +220,7 @@ def own_file_system(tree: Tree, size: int) -> Iterator[Callable[[str], None]]:
             remount(f"size={used + size}")
         yield remount
     finally:
-        for process in tree.processes():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        tree.wait_for_quiet(10)
+        tree.end()
         subprocess.run(["umount", "-l", str(tree.results)], check=False, capture_output=True)
 
 

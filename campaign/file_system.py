@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from campaign import disk, kills, rows, study
@@ -87,10 +87,7 @@ def disturbed(tree: Tree, **options: object) -> Iterator[Path]:
             raise PermissionError("no file system of a program's own can be mounted here")
         yield said
     finally:
-        for left in tree.processes():
-            with suppress(ProcessLookupError):
-                os.kill(left, signal.SIGKILL)
-        tree.wait_for_quiet(10)
+        tree.end()
         subprocess.run(["umount", "-l", str(tree.results)], check=False, capture_output=True)
         process.kill()  # by itself it may wait for calls that the kernel makes anew without end
         process.wait()

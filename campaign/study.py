@@ -170,9 +170,7 @@ def copy_of_study() -> Iterator["Tree"]:
     try:
         yield tree
     finally:
-        for process in tree.processes():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        tree.end()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -269,6 +267,13 @@ class Tree:
         while (left := self.processes()) and time.monotonic() < end:
             time.sleep(0.1)
         return left
+
+    def end(self) -> None:
+        """Kill all that runs here."""
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.wait_for_quiet(10)
 
     def remove(self, job: Job) -> None:
         """Remove what a job made."""
